@@ -1,0 +1,354 @@
+/* sae-cossim: cosine similarities between the directions of one dictionary or two.
+ *
+ * One operand: every row with every other one. Two: rows of A with rows of B, a row's own twin included. Signed. */
+/* SPDX-License-Identifier: MIT */
+#include "ground/mem.h"
+#include "ground/rng.h"
+#include "maths/cosine.h"
+#include "maths/vec.h"
+#include "tools/saetool.h"
+#include "tools/table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RANKS = 16, MATCH_MOST = 1 << 26 };      /* cells of a cost matrix that one-to-one matching may use */
+
+static struct {
+    const char *ranks, *hubs;
+    bool summary, matrix, random, neurons, encoder;
+    int64_t hist;
+} o = { .ranks = "1" };
+
+static const struct opt table_of_options[] = {
+    { .type = OPT_GROUP, .help = "Which directions" },
+    { OPT_FLAG, .name = "encoder", .var = &o.encoder, .help = "encoder rows (of W_enc transposed), not decoder rows" },
+    { OPT_FLAG, .name = "neurons", .var = &o.neurons, .help = "against the neuron basis instead of B" },
+    { .type = OPT_GROUP, .help = "What to print" },
+    { OPT_STRING, .letter = 'k', .name = "ranks", .var = &o.ranks, .arg = "K[,K...]", .help = "the K-th largest cosine of each "
+      "feature and which feature it is with" },
+    { OPT_FLAG, .name = "summary", .var = &o.summary, .help = "instead, means, RMS and quantiles over all; mean max cosine "
+      "(MMCS) in both directions and one-to-one" },
+    { OPT_FLAG, .name = "random", .var = &o.random, .help = "the summary, beside that of random rows of the same shape and "
+      "the exact law of random directions" },
+    { OPT_FLAG, .name = "matrix", .var = &o.matrix, .help = "instead, all cosines" },
+    { OPT_COUNT, .name = "hist", .var = &o.hist, .arg = "BINS", .help = "instead, a histogram of each row's largest cosine",
+      .lo = 1, .hi = 1e6, .shown = "" },
+    { OPT_STRING, .name = "hubs", .var = &o.hubs, .arg = "LO,HI", .help = "instead, of how many features each is the nearest "
+      "one, at a cosine from LO to HI", .shown = "" },
+    { .type = OPT_END },
+};
+
+static const struct opt_usage usage = {
+    .tool = "sae-cossim", .synopsis = "[OPTION]... A [B]",
+    .about = "Compare the feature directions of a dictionary with each other, or with those of another one.",
+    .common = OPT_OUTPUT | OPT_ZSTD | OPT_SEED | OPT_JSON, .min_operands = 1, .max_operands = 2,
+    .version = tool_version_blas,
+};
+
+/* ---- directions ---- */
+
+struct rows {
+    float *x;                       /* (n,d), unit rows; a zero row stays zero */
+    size_t n, d;
+};
+
+static struct rows load_rows(const char *path)
+{
+    struct sae *s = tool_sae(path);
+    if (o.encoder && !s->w_enc)
+        tool_die_data("%s: a dictionary without an encoder", path);
+    struct rows r = { mem_align(s->d_sae * s->d_model, sizeof(float)), s->d_sae, s->d_model };
+    memcpy(r.x, o.encoder ? s->w_enc : s->w_dec, r.n * r.d * sizeof *r.x);
+    for (size_t i = 0; i < r.n; i++)
+        vec_normalise(r.x + i * r.d, r.d, 1e-30f);
+    sae_free(s);
+    return r;
+}
+
+static struct rows neuron_rows(size_t d)
+{
+    struct rows r = { mem_zero(d * d, sizeof(float)), d, d };
+    for (size_t i = 0; i < d; i++)
+        r.x[i * d + i] = 1;
+    return r;
+}
+
+static struct rows random_rows(size_t n, size_t d, uint64_t stream)
+{
+    struct rows r = { mem_align(n * d, sizeof(float)), n, d };
+    struct rng g;
+    rng_seed(&g, (uint64_t)opt.seed, stream);
+    for (size_t i = 0; i < n * d; i++)
+        r.x[i] = (float)rng_normal(&g);
+    for (size_t i = 0; i < n; i++)
+        vec_normalise(r.x + i * d, d, 1e-30f);
+    return r;
+}
+
+/* ---- ranks ---- */
+
+static size_t rank[RANKS], ranks, most_rank;
+
+static void parse_ranks(size_t limit)
+{
+    for (const char *at = o.ranks;; at++) {
+        char word[24];
+        int64_t v;
+        size_t len = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", (int)(len < 23 ? len : 23), at);
+        if (opt_count(word, &v) || v < 1 || (uint64_t)v > limit)
+            opt_misuse("-k: '%s' is not a rank from 1 to %zu", word, limit);
+        if (ranks == RANKS)
+            opt_misuse("-k: more than %d ranks", RANKS);
+        rank[ranks++] = (size_t)v;
+        most_rank = (size_t)v > most_rank ? (size_t)v : most_rank;
+        if (!*(at += len))
+            return;
+    }
+}
+
+/* ---- the tables ---- */
+
+static int print_ranks(const struct cosine_stats *s, size_t n)
+{
+    const char *names[1 + 2 * RANKS] = { "feature" };
+    for (size_t i = 0; i < ranks; i++) {
+        names[1 + 2 * i] = mem_format("cos_%zu", rank[i]);
+        names[2 + 2 * i] = mem_format("nearest_%zu", rank[i]);
+    }
+    struct table *t = table_create(names, 1 + 2 * ranks);
+    for (size_t r = 0; r < n; r++) {
+        table_count(t, r);
+        for (size_t i = 0; i < ranks; i++) {
+            table_real(t, s->nearest[r].item[rank[i] - 1].key);
+            table_count(t, s->nearest[r].item[rank[i] - 1].order);
+        }
+    }
+    return table_finish(t);
+}
+
+static int print_matrix(const struct rows *a, const struct rows *b)
+{
+    const char **names = mem_alloc(b->n + 1, sizeof *names);
+    names[0] = "feature";
+    for (size_t c = 0; c < b->n; c++)
+        names[c + 1] = mem_format("%zu", c);
+    struct table *t = table_create(names, b->n + 1);
+    for (size_t r = 0; r < a->n; r++) {
+        table_count(t, r);
+        for (size_t c = 0; c < b->n; c++)
+            table_real(t, vec_dot(a->x + r * a->d, b->x + c * b->d, a->d));
+    }
+    return table_finish(t);
+}
+
+static int print_hist(const struct cosine_stats *s, size_t n)
+{
+    static const char *const names[] = { "lo", "hi", "count", "share" };
+    size_t bins = (size_t)o.hist;
+    uint64_t *count = mem_zero(bins, sizeof *count);
+    for (size_t r = 0; r < n; r++) {
+        double at = (s->nearest[r].item[0].key + 1) / 2 * (double)bins;
+        count[at < 0 ? 0 : at >= (double)bins ? bins - 1 : (size_t)at]++;
+    }
+    struct table *t = table_create(names, 4);
+    for (size_t i = 0; i < bins; i++) {
+        table_real(t, -1 + 2.0 * (double)i / (double)bins);
+        table_real(t, -1 + 2.0 * (double)(i + 1) / (double)bins);
+        table_count(t, count[i]);
+        table_real(t, (double)count[i] / (double)n);
+    }
+    free(count);
+    return table_finish(t);
+}
+
+static void parse_hubs(double *lo, double *hi)
+{
+    char *text = mem_string(o.hubs), *comma = strchr(text, ',');
+    if (comma)
+        *comma = 0;
+    if (!comma || opt_real(text, lo) || opt_real(comma + 1, hi) || *lo > *hi)
+        opt_misuse("--hubs: '%s' is not LO,HI", o.hubs);
+    free(text);
+}
+
+static int print_hubs(const struct cosine_stats *s, size_t na, size_t nb)
+{
+    static const char *const names[] = { "feature", "in_degree" };
+    struct topk order = { .k = nb };
+    uint64_t *degree = mem_zero(nb, sizeof *degree);
+    double lo, hi;
+    parse_hubs(&lo, &hi);
+    for (size_t r = 0; r < na; r++)
+        if (s->nearest[r].item[0].key >= lo && s->nearest[r].item[0].key <= hi)
+            degree[s->nearest[r].item[0].order]++;
+    for (size_t c = 0; c < nb; c++)
+        if (degree[c])
+            topk_push(&order, (double)degree[c], c, NULL);
+    topk_sort(&order);
+    struct table *t = table_create(names, 2);
+    for (size_t i = 0; i < order.n; i++) {
+        table_count(t, order.item[i].order);
+        table_count(t, (uint64_t)order.item[i].key);
+    }
+    topk_free(&order);
+    free(degree);
+    return table_finish(t);
+}
+
+/* ---- --summary ---- */
+
+static const double quantile[] = { 0.05, 0.25, 0.5, 0.75, 0.95 };
+enum { QUANTILES = 5, LINES = 14 + RANKS };
+
+struct summary {
+    double value[LINES];
+    const char *name[LINES];
+    size_t n;
+};
+
+static void add(struct summary *s, const char *name, double value)
+{
+    s->name[s->n] = name;
+    s->value[s->n++] = value;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void add_best(struct summary *s, double *best, size_t n)
+{
+    static const char *const names[] = { "cos_1_q05", "cos_1_q25", "cos_1_q50", "cos_1_q75", "cos_1_q95" };
+    double sum = 0, sq = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += best[i];
+    for (size_t i = 0; i < n; i++)
+        sq += (best[i] - sum / (double)n) * (best[i] - sum / (double)n);
+    qsort(best, n, sizeof *best, ascending);
+    add(s, "cos_1_sd", n > 1 ? sqrt(sq / (double)(n - 1)) : 0);
+    for (size_t i = 0; i < QUANTILES; i++)
+        add(s, names[i], best[(size_t)(quantile[i] * (double)(n - 1) + 0.5)]);
+    add(s, "cos_1_max", best[n - 1]);
+}
+
+static struct summary summarise(const struct rows *a, const struct rows *b)
+{
+    struct summary s = { .n = 0 };
+    struct cosine_stats c;
+    bool same = a == b;
+    cosine_all(a->x, a->n, b->x, b->n, a->d, same, most_rank, &c);
+    add(&s, "mean", c.sum / (double)c.pairs);
+    add(&s, "rms", sqrt(c.sum_sq / (double)c.pairs));
+    double *best = mem_alloc(a->n, sizeof *best), back = 0;
+    for (size_t i = 0; i < ranks; i++) {
+        double sum = 0;
+        for (size_t r = 0; r < a->n; r++)
+            sum += c.nearest[r].item[rank[i] - 1].key;
+        add(&s, mem_format("cos_%zu_mean", rank[i]), sum / (double)a->n);
+    }
+    for (size_t r = 0; r < a->n; r++)
+        best[r] = c.nearest[r].item[0].key;
+    add_best(&s, best, a->n);
+    double there = 0;
+    for (size_t r = 0; r < a->n; r++)
+        there += best[r];
+    for (size_t i = 0; i < b->n; i++)
+        back += c.best_b[i];
+    add(&s, "mmcs_a_to_b", there / (double)a->n);
+    add(&s, "mmcs_b_to_a", back / (double)b->n);
+    double matched = NAN;
+    if (!same && a->n <= MATCH_MOST / b->n) {
+        size_t *partner = mem_alloc(a->n, sizeof *partner);
+        matched = cosine_match(a->x, a->n, b->x, b->n, a->d, partner);
+        free(partner);
+    }
+    add(&s, "one_to_one_mean", matched);
+    cosine_free(&c, a->n);
+    free(best);
+    return s;
+}
+
+/* What random directions give, where the law says it: the same lines. */
+static struct summary law_of(const struct rows *a, const struct rows *b)
+{
+    struct summary s = { .n = 0 };
+    size_t n = b->n - (a == b);
+    double at[QUANTILES], mean = NAN;
+    add(&s, "mean", 0);
+    add(&s, "rms", 1 / sqrt((double)a->d));
+    for (size_t i = 0; i < ranks; i++)
+        add(&s, "", cosine_law(a->d, n, rank[i], NULL, NULL, 0).mean);
+    struct cosine_law one = cosine_law(a->d, n, 1, quantile, at, QUANTILES);
+    mean = one.mean;
+    add(&s, "cos_1_sd", one.sd);
+    for (size_t i = 0; i < QUANTILES; i++)
+        add(&s, "", at[i]);
+    add(&s, "cos_1_max", NAN);
+    add(&s, "mmcs_a_to_b", mean);
+    add(&s, "mmcs_b_to_a", a == b ? mean : cosine_law(a->d, a->n, 1, NULL, NULL, 0).mean);
+    add(&s, "one_to_one_mean", NAN);
+    return s;
+}
+
+static int print_summary(const struct rows *a, const struct rows *b)
+{
+    static const char *const names[] = { "statistic", "measured", "random", "law" };
+    struct summary s = summarise(a, b), random = { .n = 0 }, law = { .n = 0 };
+    if (o.random) {
+        struct rows x = random_rows(a->n, a->d, 1), y = a == b ? x : random_rows(b->n, b->d, 2);
+        random = summarise(&x, a == b ? &x : &y);
+        law = law_of(a, b);
+    }
+    struct table *t = table_create(names, o.random ? 4 : 2);
+    double sizes[] = { (double)a->n, (double)b->n, (double)a->d, cosine_welch(a->d, a->n) };
+    const char *size_names[] = { "rows_a", "rows_b", "d_model", "welch_bound" };
+    for (size_t i = 0; i < 4; i++) {
+        table_text(t, size_names[i]);
+        for (int k = 0; k < (o.random ? 3 : 1); k++)
+            table_real(t, sizes[i]);
+    }
+    for (size_t i = 0; i < s.n; i++) {
+        table_text(t, s.name[i]);
+        table_real(t, s.value[i]);
+        if (o.random) {
+            table_real(t, random.value[i]);
+            table_real(t, law.value[i]);
+        }
+    }
+    return table_finish(t);
+}
+
+int main(int argc, char **argv)
+{
+    tool_begin(&argc, &argv, &usage, table_of_options);
+    o.summary |= o.random;
+    if (o.summary + o.matrix + (o.hist > 0) + (o.hubs != NULL) > 1)
+        opt_misuse("--summary, --random, --matrix, --hist and --hubs exclude each other");
+    if (o.neurons && argc > 1)
+        opt_misuse("--neurons takes one dictionary");
+    struct rows a = load_rows(argv[0]), other = { .n = 0 }, *b = &a;
+    if (o.neurons)
+        other = neuron_rows(a.d), b = &other;
+    else if (argc > 1)
+        other = load_rows(argv[1]), b = &other;
+    if (b->d != a.d)
+        tool_die_data("%s: rows are %zu wide, %s has %zu", argv[1], b->d, argv[0], a.d);
+    if (b == &a && a.n < 2)
+        tool_die_data("%s: one feature has no other to compare with", argv[0]);
+    if (o.random && a.d < 2)
+        tool_die_data("%s: directions in one dimension follow no law", argv[0]);
+    parse_ranks(b->n - (b == &a));
+    if (o.matrix)
+        return print_matrix(&a, b);
+    if (o.summary)
+        return print_summary(&a, b);
+    struct cosine_stats s;
+    cosine_all(a.x, a.n, b->x, b->n, a.d, b == &a, most_rank, &s);
+    return o.hist ? print_hist(&s, a.n) : o.hubs ? print_hubs(&s, a.n, b->n) : print_ranks(&s, a.n);
+}

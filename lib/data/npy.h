@@ -1,0 +1,30 @@
+/* npy: the header of a NumPy array file; the items behind it are the caller's to read or write, row by row.
+ *
+ *   "\x93NUMPY" | major minor | u16 (major 1) or u32 LE length | {'descr': '<f4', 'fortran_order': False,
+ *   'shape': (3, 4), } padded with spaces and one newline to a multiple of 64 | items, little endian, rows contiguous */
+/* SPDX-License-Identifier: MIT */
+#ifndef NPY_H
+#define NPY_H
+
+#include "data/dtype.h"
+#include "ground/err.h"
+#include "ground/io.h"
+
+#include <stddef.h>
+
+enum { NPY_HEADER_MAX = 512 };
+
+struct npy {
+    enum dtype type;
+    size_t rank, shape[8];      /* the product of the shape times the item size fits a size_t */
+};
+
+/* Read the header (versions 1 to 3); `in` is then at the first item. Big-endian and column-major (fortran_order) arrays
+ * and types that dtype does not know are refused. Returns 0, or -1 and a sentence (with the input's name). */
+int npy_read_header(struct io_in *in, struct npy *h) ERR_CHECKED;
+
+/* Make the header of version 1 for h (type not DTYPE_NONE or DTYPE_BF16, which NumPy lacks; rank at most 8) in buf.
+ * Returns its length, a multiple of 64. */
+size_t npy_write_header(unsigned char buf[NPY_HEADER_MAX], const struct npy *h);
+
+#endif

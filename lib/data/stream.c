@@ -1,0 +1,678 @@
+/* SPDX-License-Identifier: MIT */
+#include "data/stream.h"
+#include "ground/mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VERSION = 1 };
+
+static const char *const kind_names[] = { "acts", "codes" };
+
+/* ---- batches ---- */
+
+void batch_add(struct batch *b, const char *name, enum dtype type, size_t items, size_t width, bool row,
+               const void *data)
+{
+    if (b->cols == STREAM_COLUMNS)
+        mem_die(b->cols);
+    b->col[b->cols++] = (struct column){ .name = name, .type = type, .rank = width ? 2 : 1,
+                                         .shape = { items, width }, .row = row, .data = data };
+}
+
+const struct column *batch_column(const struct batch *b, const char *name)
+{
+    for (size_t i = 0; i < b->cols; i++)
+        if (!strcmp(b->col[i].name, name))
+            return &b->col[i];
+    return NULL;
+}
+
+static size_t column_items(const struct column *c)
+{
+    size_t n = 1;
+    for (size_t i = 0; i < c->rank; i++)
+        n *= c->shape[i];
+    return n;
+}
+
+size_t column_bytes(const struct column *c)
+{
+    return column_items(c) * dtype_size(c->type);
+}
+
+static bool is_one_of(const char *name, const char *const *names)
+{
+    for (; *names; names++)
+        if (!strcmp(name, *names))
+            return true;
+    return false;
+}
+
+static bool is_number_column(const char *name)
+{
+    static const char *const numbers[] = { "x", "ptr", "idx", "val", NULL };
+    return is_one_of(name, numbers);
+}
+
+/* Declared rows, or reserved names whose rule is known. */
+bool column_travels(const struct column *c)
+{
+    static const char *const rows[] = { "doc", "ctx", "pos", "tok", "text", "text_end", NULL };
+    return c->row || is_one_of(c->name, rows);
+}
+
+void batch_carry(struct batch *dst, const struct batch *src, bool all)
+{
+    for (size_t i = 0; i < src->cols; i++)
+        if (!is_number_column(src->col[i].name) && (all || column_travels(&src->col[i])))
+            dst->col[dst->cols++] = src->col[i];
+}
+
+static const uint32_t *rebased(const uint32_t *from, size_t n, uint32_t base, uint32_t **buf, size_t *cap)
+{
+    *buf = mem_grow(*buf, cap, n, sizeof **buf);
+    for (size_t i = 0; i < n; i++)
+        (*buf)[i] = from[i] - base;
+    return *buf;
+}
+
+void batch_cut(struct batch *b, size_t lo, size_t hi, struct batch_cuts *buf)
+{
+    size_t cols = 0, n = hi - lo;
+    if (lo == 0 && hi == b->n)
+        return;
+    uint32_t text_lo = b->text_end && lo ? b->text_end[lo - 1] : 0, text_hi = b->text_end ? b->text_end[hi - 1] : 0;
+    uint32_t pair_lo = b->ptr ? b->ptr[lo] : 0, pairs = b->ptr ? b->ptr[hi] - pair_lo : 0;
+    for (size_t i = 0; i < b->cols; i++) {
+        struct column c = b->col[i];
+        size_t item = c.shape[0] ? column_items(&c) / c.shape[0] * dtype_size(c.type) : 0, from = lo;
+        if (!strcmp(c.name, "text")) {
+            from = text_lo, c.shape[0] = text_hi - text_lo;
+        } else if (!strcmp(c.name, "idx") || !strcmp(c.name, "val")) {
+            from = pair_lo, c.shape[0] = pairs;
+        } else if (!strcmp(c.name, "text_end")) {
+            c.data = rebased(b->text_end + lo, n, text_lo, &buf->text_end, &buf->text_cap);
+            from = 0, c.shape[0] = n;
+        } else if (!strcmp(c.name, "ptr")) {
+            c.data = rebased(b->ptr + lo, n + 1, pair_lo, &buf->ptr, &buf->ptr_cap);
+            from = 0, c.shape[0] = n + 1;
+        } else if (column_travels(&c) || !strcmp(c.name, "x")) {
+            c.shape[0] = n;
+        } else if (lo == 0) {
+            from = 0;                       /* belongs to the batch as a whole: goes with its first rows */
+        } else {
+            continue;
+        }
+        c.data = (const char *)c.data + from * item;
+        b->col[cols++] = c;
+    }
+    b->cols = cols;
+    b->n = n;
+    b->row += lo;
+}
+
+void batch_cuts_free(struct batch_cuts *buf)
+{
+    free(buf->text_end);
+    free(buf->ptr);
+}
+
+const uint8_t *batch_text(const struct batch *b, size_t i, size_t *len)
+{
+    if (!b->text_end) {
+        *len = 0;
+        return (const uint8_t *)"";
+    }
+    uint32_t from = i ? b->text_end[i - 1] : 0;
+    *len = b->text_end[i] - from;
+    return b->text + from;
+}
+
+/* ---- reading ---- */
+
+struct stream_reading {
+    struct frame frame;
+    json_t *end;
+    struct batch whole;                 /* the record in hand; slices of it are handed out */
+    size_t at;                          /* rows of it already handed out */
+    size_t nnz;
+    uint64_t batches, pairs;            /* of this section */
+    float *x, *val;                     /* converted to f32 */
+    size_t x_cap, val_cap;
+    struct batch_cuts cuts;
+    bool in_section;
+};
+
+/* Put "record N: " and the stream's name before the sentence; returns -1. */
+static int bad_record(struct stream_in *s)
+{
+    char where[40];
+    snprintf(where, sizeof where, "record %llu", (unsigned long long)s->record);
+    if (err_status() == ERR_SYSTEM)
+        return -1;                      /* io has named the input */
+    err_in(where);
+    return err_in(io_name(s->io));
+}
+
+static int read_header(struct stream_in *s)
+{
+    const json_t *h = s->private->frame.meta;
+    const char *kind = json_string_value(json_object_get(h, "kind"));
+    const char *dtype = json_string_value(json_object_get(h, "dtype"));
+    json_int_t v = json_integer_value(json_object_get(h, "v")), d = json_integer_value(json_object_get(h, "d"));
+    if (v < 1 || v > VERSION)
+        return err_data("format version %lld, this program reads up to %d", (long long)v, VERSION);
+    if (!kind || (strcmp(kind, "acts") && strcmp(kind, "codes")))
+        return err_data("kind '%s' is neither acts nor codes", kind ? kind : "");
+    enum dtype t = dtype ? dtype_find(dtype) : DTYPE_NONE;
+    if (t != DTYPE_F32 && t != DTYPE_F16 && t != DTYPE_BF16)
+        return err_data("dtype '%s' is not f32, f16 or bf16", dtype ? dtype : "");
+    if (d < 1 || d > STREAM_WIDTH)
+        return err_data("d %lld is not from 1 to %d", (long long)d, STREAM_WIDTH);
+    enum stream_kind k = !strcmp(kind, "codes");
+    if (s->head) {
+        const json_t *was = json_object_get(s->head, "hook"), *is = json_object_get(h, "hook");
+        if (k != s->kind || t != s->dtype || (size_t)d != s->d || (was && is && !json_equal(was, is)))
+            return err_data("a section of %s, d %lld, %s behind one of %s, d %zu, %s", kind, (long long)d, dtype,
+                            kind_names[s->kind], s->d, dtype_name(s->dtype));
+    }
+    json_decref(s->head);
+    s->head = s->private->frame.meta;
+    s->private->frame.meta = NULL;
+    s->kind = k;
+    s->dtype = t;
+    s->d = (size_t)d;
+    s->row = s->private->batches = s->private->pairs = 0;
+    s->private->in_section = true;
+    return 0;
+}
+
+static int read_first(struct stream_in *s)
+{
+    unsigned char first[6];
+    ssize_t n = io_peek(s->io, first, sizeof first);
+    if (n < 0)
+        return -1;
+    const char *what = NULL;
+    if (n == 0)
+        what = "empty: no stream at all";
+    else if (n >= 6 && !memcmp(first, "\x93NUMPY", 6))
+        what = "a .npy file, not a stream: act-cat --from npy reads it";
+    else if (n < 6 || (first[0] & 0xf0) != 0x90 || memcmp(first + 1, "\xa4SAES", 5))
+        what = "not a stream of activations or codes";
+    if (what)
+        return err_data("%s", what), err_in(io_name(s->io));
+    if (frame_read(s->io, &s->private->frame) != 1 || read_header(s))
+        return bad_record(s);
+    return 0;
+}
+
+struct stream_in *stream_open(const char *path)
+{
+    struct io_in *io = io_open(path);
+    if (!io)
+        return NULL;
+    struct stream_in *s = mem_zero(1, sizeof *s);
+    s->io = io;
+    s->private = mem_zero(1, sizeof *s->private);
+    if (read_first(s)) {
+        stream_close(s);
+        return NULL;
+    }
+    return s;
+}
+
+void stream_close(struct stream_in *s)
+{
+    if (!s)
+        return;
+    struct stream_reading *p = s->private;
+    frame_free(&p->frame);
+    json_decref(p->end);
+    free(p->x);
+    free(p->val);
+    batch_cuts_free(&p->cuts);
+    free(p);
+    json_decref(s->head);
+    io_close(s->io);
+    free(s);
+}
+
+const char *stream_name(const struct stream_in *s)
+{
+    return io_name(s->io);
+}
+
+const json_t *stream_end(const struct stream_in *s)
+{
+    return s->private->end;
+}
+
+static bool good_name(const char *name)
+{
+    size_t n = strlen(name);
+    return n >= 1 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == n;
+}
+
+/* One entry of cols: [name, dtype, shape] or [name, dtype, shape, "row"], and the payload it describes. */
+static int read_column(struct stream_in *s, const json_t *entry, size_t i)
+{
+    struct stream_reading *p = s->private;
+    struct column *c = &p->whole.col[i];
+    const char *name = json_string_value(json_array_get(entry, 0)), *type = json_string_value(json_array_get(entry, 1));
+    const json_t *shape = json_array_get(entry, 2), *row = json_array_get(entry, 3);
+    *c = (struct column){ .name = name, .type = type ? dtype_find(type) : DTYPE_NONE, .rank = json_array_size(shape) };
+    if (!name || !good_name(name))
+        return err_data("column %zu has no proper name", i);
+    p->whole.cols = i;
+    if (batch_column(&p->whole, name))
+        return err_data("column %s occurs twice", name);
+    if (c->type == DTYPE_NONE)
+        return err_data("column %s: unknown type '%s'", name, type ? type : "");
+    if (!json_is_array(shape) || c->rank > 4)
+        return err_data("column %s: bad shape", name);
+    size_t bytes = dtype_size(c->type);
+    for (size_t k = 0; k < c->rank; k++) {
+        json_t *v = json_array_get(shape, k);
+        json_int_t n = json_integer_value(v);
+        if (!json_is_integer(v) || n < 0 || __builtin_mul_overflow(bytes, (size_t)n, &bytes))
+            return err_data("column %s: bad shape", name);
+        c->shape[k] = (size_t)n;
+    }
+    if (bytes != p->frame.bin[i].bytes)
+        return err_data("column %s: %zu bytes claimed, %zu present", name, bytes, p->frame.bin[i].bytes);
+    c->data = p->frame.bin[i].data;
+    c->row = row && json_string_value(row) && !strcmp(json_string_value(row), "row");
+    if (c->row && (c->rank < 1 || c->shape[0] != p->whole.n))
+        return err_data("column %s: %zu rows in a batch of %zu", name, c->rank ? c->shape[0] : 0, p->whole.n);
+    p->whole.cols = i + 1;
+    return 0;
+}
+
+/* A reserved column as an array: NULL when absent; -1 when its type or shape is not the reserved one. */
+static int reserved(const struct batch *b, const char *name, enum dtype type, size_t rows, size_t width,
+                    const void **out)
+{
+    const struct column *c = batch_column(b, name);
+    *out = NULL;
+    if (!c)
+        return 0;
+    if (c->type != type || c->rank != (width ? 2u : 1u) || (rows != SIZE_MAX && c->shape[0] != rows) ||
+        (width && c->shape[1] != width))
+        return err_data("column %s: not %s of the expected shape", name, dtype_name(type));
+    *out = c->data;
+    return 0;
+}
+
+static int check_ends(const uint32_t *end, size_t n, size_t limit, const char *name)
+{
+    uint32_t last = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (end[i] < last || end[i] > limit)
+            return err_data("column %s: row %zu: %u is out of order or range", name, i, end[i]);
+        last = end[i];
+    }
+    return 0;
+}
+
+static int check_codes(struct stream_in *s, const uint32_t *ptr, const uint32_t *idx, size_t nnz)
+{
+    size_t n = s->private->whole.n;
+    if (nnz > STREAM_PAIRS)
+        return err_data("%zu pairs in a batch, at most %d", nnz, STREAM_PAIRS);
+    if (ptr[0] != 0 || ptr[n] != nnz)
+        return err_data("column ptr does not run from 0 to %zu", nnz);
+    if (check_ends(ptr, n + 1, nnz, "ptr"))
+        return -1;
+    for (size_t r = 0; r < n; r++)
+        for (uint32_t j = ptr[r]; j < ptr[r + 1]; j++)
+            if (idx[j] >= s->d || (j > ptr[r] && idx[j] <= idx[j - 1]))
+                return err_data("row %zu: index %u is out of order or not below %zu", r, idx[j], s->d);
+    return 0;
+}
+
+static int resolve(struct stream_in *s)
+{
+    struct stream_reading *p = s->private;
+    struct batch *b = &p->whole;
+    const void *x, *val, *text_end;
+    b->x = b->val = NULL;
+    if (reserved(b, "doc", DTYPE_U32, b->n, 0, (const void **)&b->doc) ||
+        reserved(b, "ctx", DTYPE_U32, b->n, 0, (const void **)&b->ctx) ||
+        reserved(b, "pos", DTYPE_U32, b->n, 0, (const void **)&b->pos) ||
+        reserved(b, "tok", DTYPE_U32, b->n, 0, (const void **)&b->tok) ||
+        reserved(b, "text", DTYPE_U8, SIZE_MAX, 0, (const void **)&b->text) ||
+        reserved(b, "text_end", DTYPE_U32, b->n, 0, &text_end) ||
+        reserved(b, "x", s->dtype, b->n, s->d, &x) ||
+        reserved(b, "ptr", DTYPE_U32, b->n + 1, 0, (const void **)&b->ptr) ||
+        reserved(b, "idx", DTYPE_U32, SIZE_MAX, 0, (const void **)&b->idx) ||
+        reserved(b, "val", s->dtype, SIZE_MAX, 0, &val))
+        return -1;
+    b->text_end = text_end;
+    if (!b->text != !b->text_end)
+        return err_data("text and text_end come together or not at all");
+    if (b->text && check_ends(b->text_end, b->n, batch_column(b, "text")->shape[0], "text_end"))
+        return -1;
+    if (s->kind == STREAM_ACTS && (b->ptr || b->idx || val))
+        return err_data("acts with columns of codes");
+    if (s->kind == STREAM_ACTS)
+        return x ? 0 : err_data("acts without a column x");
+    if (!b->ptr || !b->idx || !val)
+        return err_data("codes without the columns ptr, idx and val");
+    p->nnz = batch_column(b, "idx")->shape[0];
+    if (batch_column(b, "val")->shape[0] != p->nnz)
+        return err_data("columns idx and val differ in length");
+    p->pairs += p->nnz;
+    return check_codes(s, b->ptr, b->idx, p->nnz);
+}
+
+static int read_batch(struct stream_in *s)
+{
+    struct stream_reading *p = s->private;
+    const json_t *m = p->frame.meta, *cols = json_object_get(m, "cols"), *n = json_object_get(m, "n");
+    json_int_t rows = json_integer_value(n), row = json_integer_value(json_object_get(m, "row"));
+    p->at = 0;
+    p->whole = (struct batch){ .n = (size_t)rows, .row = s->row, .section = s->section, .record = s->record };
+    if (!json_is_integer(n) || rows < 0 || rows > STREAM_ROWS)
+        return err_data("%lld rows in a batch, at most %d", (long long)rows, STREAM_ROWS);
+    if (row < 0 || (uint64_t)row != s->row)
+        return err_data("row %lld where row %llu should follow: a batch is lost or repeated", (long long)row,
+                        (unsigned long long)s->row);
+    if (!json_is_array(cols) || json_array_size(cols) != p->frame.bins)
+        return err_data("%zu columns claimed, %zu present", json_array_size(cols), p->frame.bins);
+    for (size_t i = 0; i < p->frame.bins; i++)
+        if (read_column(s, json_array_get(cols, i), i))
+            return -1;
+    if (resolve(s))
+        return -1;
+    s->row += p->whole.n;
+    s->total_rows += p->whole.n;
+    s->total_batches++;
+    p->batches++;
+    return 0;
+}
+
+static int read_end(struct stream_in *s)
+{
+    struct stream_reading *p = s->private;
+    const json_t *m = p->frame.meta, *nnz = json_object_get(m, "nnz");
+    json_int_t rows = json_integer_value(json_object_get(m, "rows"));
+    json_int_t batches = json_integer_value(json_object_get(m, "batches"));
+    if (rows < 0 || (uint64_t)rows != s->row || batches < 0 || (uint64_t)batches != p->batches)
+        return err_data("the end record counts %lld rows in %lld batches, %llu in %llu came", (long long)rows,
+                        (long long)batches, (unsigned long long)s->row, (unsigned long long)p->batches);
+    if (s->kind == STREAM_CODES && nnz && (uint64_t)json_integer_value(nnz) != p->pairs)
+        return err_data("the end record counts %lld pairs, %llu came", (long long)json_integer_value(nnz),
+                        (unsigned long long)p->pairs);
+    json_decref(p->end);
+    p->end = p->frame.meta;
+    p->frame.meta = NULL;
+    p->in_section = false;
+    return 0;
+}
+
+/* Read records up to the next one with rows: 1, 0 at the end, -1. */
+static int read_record(struct stream_in *s)
+{
+    struct stream_reading *p = s->private;
+    for (;;) {
+        s->record++;
+        int r = frame_read(s->io, &p->frame);
+        if (r == 0 && p->in_section)
+            return err_data("cut short: no end record"), bad_record(s);
+        if (r == 0)
+            return 0;
+        if (r < 0)
+            return bad_record(s);
+        bool header = !strcmp(p->frame.tag, "SAES"), batch = !strcmp(p->frame.tag, "B");
+        bool end = !strcmp(p->frame.tag, "E");
+        if ((header && p->in_section) || (!header && !p->in_section))
+            return err_data(header ? "a header before the end record" : "data after the end record"), bad_record(s);
+        if (header) {
+            s->section++;
+            r = read_header(s);
+        } else if (batch) {
+            r = read_batch(s);
+        } else if (end) {
+            r = read_end(s);
+        }
+        if (r < 0)
+            return bad_record(s);
+        if (batch && p->whole.n)
+            return 1;
+    }
+}
+
+static const void *data_of(const struct batch *b, const char *name)
+{
+    const struct column *c = batch_column(b, name);
+    return c ? c->data : NULL;
+}
+
+static const float *as_f32(const struct column *c, float **buf, size_t *cap)
+{
+    size_t n = column_items(c);
+    if (c->type == DTYPE_F32)
+        return c->data;
+    *buf = mem_grow(*buf, cap, n, sizeof **buf);
+    dtype_load(*buf, c->data, c->type, n);
+    return *buf;
+}
+
+/* The index of the first value that is not finite, n when all are. */
+static size_t first_bad(const float *x, size_t n)
+{
+    uint32_t most = 0, u;                   /* largest magnitude as bits: vectorises where isfinite() would not */
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&u, x + i, 4);
+        u &= 0x7fffffff;
+        most = u > most ? u : most;
+    }
+    if (most < 0x7f800000)
+        return n;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return i;
+    return n;
+}
+
+static int check_finite(struct stream_in *s, const struct batch *b)
+{
+    size_t n = b->x ? b->n * s->d : b->ptr[b->n], bad = first_bad(b->x ? b->x : b->val, n), row = 0;
+    if (bad == n)
+        return 0;
+    if (b->x)
+        row = bad / s->d;
+    else
+        while (b->ptr[row + 1] <= bad)
+            row++;
+    return err_data("row %llu: a value that is not finite", (unsigned long long)(b->row + row));
+}
+
+static int hand_out(struct stream_in *s, struct batch *b)
+{
+    struct stream_reading *p = s->private;
+    size_t lo = p->at, n = p->whole.n - lo;
+    *b = p->whole;
+    if (s->most && n > s->most)
+        n = s->most;
+    batch_cut(b, lo, lo + n, &p->cuts);
+    p->at = lo + n;
+    b->doc = data_of(b, "doc");
+    b->ctx = data_of(b, "ctx");
+    b->pos = data_of(b, "pos");
+    b->tok = data_of(b, "tok");
+    b->text = data_of(b, "text");
+    b->text_end = data_of(b, "text_end");
+    if (s->kind == STREAM_ACTS) {
+        b->x = as_f32(batch_column(b, "x"), &p->x, &p->x_cap);
+    } else {
+        b->ptr = data_of(b, "ptr");
+        b->idx = data_of(b, "idx");
+        b->val = as_f32(batch_column(b, "val"), &p->val, &p->val_cap);
+    }
+    return s->allow_nan ? 0 : check_finite(s, b);
+}
+
+int stream_next(struct stream_in *s, struct batch *b)
+{
+    if (s->private->at == s->private->whole.n) {
+        int r = read_record(s);
+        if (r <= 0)
+            return r;
+    }
+    return hand_out(s, b) ? bad_record(s) : 1;
+}
+
+/* ---- writing ---- */
+
+struct stream_writing {
+    enum stream_kind kind;
+    size_t d;
+    uint64_t rows, batches, pairs;
+    double norm, square;                    /* sums over rows of |x| and |x|^2 */
+};
+
+json_t *stream_head(enum stream_kind kind, size_t d, enum dtype dtype)
+{
+    json_t *h = json_pack("{s:i,s:s,s:I,s:s}", "v", VERSION, "kind", kind_names[kind], "d", (json_int_t)d, "dtype",
+                          dtype_name(dtype));
+    if (!h)
+        mem_die(0);
+    return h;
+}
+
+static int begin_section(struct stream_out *s, const json_t *head)
+{
+    struct stream_writing *p = s->private;
+    *p = (struct stream_writing){ .d = (size_t)json_integer_value(json_object_get(head, "d")),
+        .kind = !strcmp(json_string_value(json_object_get(head, "kind")), "codes") ? STREAM_CODES : STREAM_ACTS };
+    return frame_write(s->io, "SAES", head, NULL, 0);
+}
+
+static int end_section(struct stream_out *s)
+{
+    const struct stream_writing *p = s->private;
+    json_t *m = json_pack("{s:I,s:I}", "rows", (json_int_t)p->rows, "batches", (json_int_t)p->batches);
+    if (m && p->kind == STREAM_CODES)
+        json_object_set_new(m, "nnz", json_integer((json_int_t)p->pairs));
+    if (m && p->kind == STREAM_ACTS && p->rows && isfinite(p->square))
+        json_object_set_new(m, "stats", json_pack("{s:f,s:f}", "mean_norm", p->norm / (double)p->rows, "mean_sq",
+                                                  p->square / (double)p->rows));
+    if (!m)
+        mem_die(0);
+    int r = frame_write(s->io, "E", m, NULL, 0);
+    json_decref(m);
+    return r;
+}
+
+struct stream_out *stream_create(struct io_out *io, const json_t *head)
+{
+    struct stream_out *s = mem_zero(1, sizeof *s);
+    s->io = io;
+    s->private = mem_zero(1, sizeof *s->private);
+    if (begin_section(s, head)) {
+        stream_abort(s);
+        return NULL;
+    }
+    return s;
+}
+
+int stream_section(struct stream_out *s, const json_t *head)
+{
+    return end_section(s) || begin_section(s, head) ? -1 : 0;
+}
+
+static json_t *describe(const struct batch *b, uint64_t row)
+{
+    json_t *cols = json_array(), *m;
+    for (size_t i = 0; i < b->cols; i++) {
+        const struct column *c = &b->col[i];
+        json_t *shape = json_array();
+        for (size_t k = 0; k < c->rank; k++)
+            json_array_append_new(shape, json_integer((json_int_t)c->shape[k]));
+        json_t *entry = json_pack("[s,s,o]", c->name, dtype_name(c->type), shape);
+        if (c->row)
+            json_array_append_new(entry, json_string("row"));
+        json_array_append_new(cols, entry);
+    }
+    m = json_pack("{s:I,s:I,s:o}", "n", (json_int_t)b->n, "row", (json_int_t)row, "cols", cols);
+    if (!m)
+        mem_die(0);
+    return m;
+}
+
+/* |x|^2 of a row in eight lanes, so that it costs little beside the writing. */
+static double square_of(const void *row, enum dtype t, size_t d, float *scratch)
+{
+    double lane[8] = { 0 };
+    dtype_load(scratch, row, t, d);
+    for (size_t i = 0; i < d / 8 * 8; i += 8)
+        for (size_t k = 0; k < 8; k++)
+            lane[k] += (double)scratch[i + k] * (double)scratch[i + k];
+    for (size_t i = d / 8 * 8; i < d; i++)
+        lane[i % 8] += (double)scratch[i] * (double)scratch[i];
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+static void take_stats(struct stream_writing *p, const struct batch *b)
+{
+    const struct column *x = batch_column(b, "x"), *idx = batch_column(b, "idx");
+    if (idx)
+        p->pairs += idx->shape[0];
+    if (!x)
+        return;
+    float *scratch = mem_alloc(p->d, sizeof *scratch);
+    for (size_t r = 0; r < b->n; r++) {
+        double q = square_of((const char *)x->data + r * p->d * dtype_size(x->type), x->type, p->d, scratch);
+        p->square += q;
+        p->norm += sqrt(q);
+    }
+    free(scratch);
+}
+
+int stream_put(struct stream_out *s, const struct batch *b)
+{
+    struct stream_writing *p = s->private;
+    struct iovec bin[STREAM_COLUMNS];
+    for (size_t i = 0; i < b->cols; i++) {
+        const struct column *c = &b->col[i];
+        bin[i] = (struct iovec){ (void *)(uintptr_t)c->data, column_bytes(c) };
+    }
+    json_t *m = describe(b, p->rows);
+    take_stats(p, b);
+    int r = frame_write(s->io, "B", m, bin, b->cols);
+    json_decref(m);
+    p->rows += b->n;
+    p->batches++;
+    return r;
+}
+
+static void release(struct stream_out *s)
+{
+    free(s->private);
+    free(s);
+}
+
+int stream_finish(struct stream_out *s)
+{
+    struct io_out *io = s->io;
+    int r = end_section(s);
+    release(s);
+    if (r) {
+        io_abort(io);
+        return -1;
+    }
+    return io_commit(io);
+}
+
+void stream_abort(struct stream_out *s)
+{
+    if (!s)
+        return;
+    io_abort(s->io);
+    release(s);
+}

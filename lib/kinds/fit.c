@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+#include "kinds/fit.h"
+#include "ground/mem.h"
+#include "ground/par.h"
+#include "kinds/work.h"
+#include "maths/vec.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOAD_ROWS = 128, STREAM = 0xf17 };
+
+/* A loss this many times that of the first batch, and of reconstructing nothing, will not come back. */
+#define OUT_OF_HAND 1e3
+
+/* ---- tally ---- */
+
+struct fit_tally fit_tally_new(size_t d_model, size_t d_sae)
+{
+    return (struct fit_tally){ .spread = spread_new(d_model), .last = mem_zero(d_sae, sizeof(uint64_t)),
+                               .features = d_sae };
+}
+
+void fit_tally_free(struct fit_tally *t)
+{
+    spread_free(&t->spread);
+    free(t->last);
+    t->last = NULL;
+}
+
+struct fit_report fit_tally_report(struct fit_tally *t, uint64_t window)
+{
+    double n = (double)t->rows, about = spread_about_mean(&t->spread);
+    struct fit_report r = { .rows = t->rows };
+    if (t->rows) {
+        r.loss = t->loss / n;
+        r.mse = t->error / n / (double)t->spread.d;
+        r.l0 = t->active / n;
+        r.fvu = about > 0 ? t->error / about : t->error > 0 ? INFINITY : 0;
+    }
+    for (size_t i = 0; i < t->features; i++)
+        r.dead += t->seen >= window && t->seen - t->last[i] >= window;
+    spread_reset(&t->spread);
+    t->rows = 0;
+    t->loss = t->error = t->active = 0;
+    return r;
+}
+
+/* Count the batch just worked on. */
+static void count_batch(const struct fit *f, struct fit_tally *t)
+{
+    for (size_t row = 0; row < f->n; row++) {
+        t->loss += f->loss[row];
+        t->error += f->error[row];
+        for (uint32_t p = f->f.ptr[row]; p < f->f.ptr[row + 1]; p++)
+            t->last[f->f.idx[p]] = t->seen + row + 1;
+    }
+    t->active += f->f.ptr[f->n];
+    t->rows += f->n;
+    t->seen += f->n;
+}
+
+/* ---- life ---- */
+
+static void make_params(struct fit *f)
+{
+    const struct fit_options *o = &f->o;
+    for (enum sae_tensor t = 0; t < SAE_TENSORS; t++) {
+        struct fit_param *p = &f->param[t];
+        p->rows = sae_tensor_rows(t, o->d_sae);
+        p->width = sae_tensor_width(t, o->d_model);
+        if (!(o->kind->learns & SAE_HAS(t)))
+            continue;
+        p->p = mem_align(p->rows * p->width, sizeof(float));
+        memset(p->p, 0, p->rows * p->width * sizeof(float));
+        p->m = mem_zero(p->rows * p->width, sizeof(float));
+        p->v = mem_zero(p->rows * p->width, sizeof(float));
+    }
+    if (!f->param[SAE_W_DEC].p)
+        f->unit = mem_align(o->d_sae * o->d_model, sizeof(float));
+    f->enc = f->unit ? f->unit : f->param[SAE_W_ENC].p;
+    f->dec = f->unit ? f->unit : f->param[SAE_W_DEC].p;
+}
+
+static struct fit_work *work_new(const struct fit_options *o)
+{
+    struct fit_work *w = mem_zero(1, sizeof *w);
+    w->workers = (size_t)par_threads();
+    w->scratch = mem_zero(w->workers, sizeof *w->scratch);
+    for (size_t i = 0; i < w->workers; i++) {
+        struct fit_scratch *s = &w->scratch[i];
+        s->idx = mem_align(o->d_sae, sizeof *s->idx);
+        s->val = mem_align(o->d_sae, sizeof *s->val);
+        for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
+            s->g[t] = mem_align(sae_tensor_width(t, o->d_model), sizeof(float));
+    }
+    return w;
+}
+
+static void work_free(struct fit_work *w)
+{
+    for (size_t i = 0; i < w->workers; i++) {
+        struct fit_scratch *s = &w->scratch[i];
+        free(s->dot);
+        free(s->idx);
+        free(s->val);
+        free(s->list);
+        for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
+            free(s->g[t]);
+    }
+    for (size_t i = 0; i < w->pieces; i++)
+        codes_free(&w->piece[i]);
+    free(w->piece);
+    free(w->sum_r);
+    free(w->back);
+    free(w->scratch);
+    free(w);
+}
+
+struct fit *fit_new(const struct fit_options *o)
+{
+    struct fit *f = mem_zero(1, sizeof *f);
+    f->o = *o;
+    f->o.apply_b_dec = o->apply_b_dec && o->kind->learns & SAE_HAS(SAE_B_DEC);
+    f->scale = 1;
+    f->tally = fit_tally_new(o->d_model, o->d_sae);
+    f->work = work_new(o);
+    make_params(f);
+    rng_seed(&f->rng, o->seed, STREAM);
+    return f;
+}
+
+void fit_free(struct fit *f)
+{
+    if (!f)
+        return;
+    for (enum sae_tensor t = 0; t < SAE_TENSORS; t++) {
+        free(f->param[t].p);
+        free(f->param[t].m);
+        free(f->param[t].v);
+    }
+    fit_tally_free(&f->tally);
+    work_free(f->work);
+    codes_free(&f->f);
+    columns_free(&f->by_feature);
+    free(f->unit);
+    free(f->x);
+    free(f->r);
+    free(f->error);
+    free(f->loss);
+    free(f->g);
+    free(f);
+}
+
+void fit_begin(struct fit *f, const float *x, size_t n)
+{
+    size_t d = f->o.d_model;
+    float *b_dec = f->param[SAE_B_DEC].p;
+    if (f->o.rms) {
+        struct spread s = spread_new(d);
+        spread_add(&s, x, n, 1);
+        if (s.square > 0)
+            f->scale = sqrt((double)d * (double)n / s.square);
+        spread_free(&s);
+    }
+    if (b_dec && f->o.center != FIT_CENTER_ZERO) {
+        (f->o.center == FIT_CENTER_MEAN ? stats_mean : stats_geometric_median)(x, n, d, b_dec);
+        vec_scale(b_dec, (float)f->scale, d);
+    }
+    f->o.kind->init(f);
+    for (size_t i = 0; i < f->o.d_sae; i++)
+        f->o.kind->constrain(f, i);
+}
+
+/* ---- a batch ---- */
+
+struct load {
+    struct fit *f;
+    const float *x;
+};
+
+static void load_piece(void *arg, size_t piece, int worker)
+{
+    const struct load *l = arg;
+    struct fit *f = l->f;
+    size_t d = f->o.d_model;
+    (void)worker;
+    for (size_t r = piece * LOAD_ROWS; r < f->n && r < (piece + 1) * LOAD_ROWS; r++) {
+        float *x = f->x + r * d;
+        memcpy(x, l->x + r * d, d * sizeof *x);
+        if (f->scale != 1)
+            vec_scale(x, (float)f->scale, d);
+        if (f->o.apply_b_dec)
+            vec_sub(x, x, f->param[SAE_B_DEC].p, d);
+    }
+}
+
+/* Take in the rows x and run the kind's step over them. */
+static void run(struct fit *f, enum fit_mode mode, const float *x, size_t n, struct fit_tally *t)
+{
+    struct load l = { f, x };
+    size_t d = f->o.d_model;
+    if (n > f->cap) {
+        free(f->x);
+        free(f->r);
+        free(f->error);
+        free(f->loss);
+        f->cap = n;
+        f->x = mem_align(n * d, sizeof *f->x);
+        f->r = mem_align(n * d, sizeof *f->r);
+        f->error = mem_alloc(n, sizeof *f->error);
+        f->loss = mem_alloc(n, sizeof *f->loss);
+    }
+    f->mode = mode;
+    f->n = n;
+    f->l1 = f->o.l1;
+    if (mode == FIT_UPDATE)
+        f->l1 *= schedule_factor(f->step, f->o.l1_warmup, 0, 0);
+    double before = t->spread.square;
+    spread_add(&t->spread, x, n, f->scale);
+    f->batch_square = (t->spread.square - before) / (double)n;
+    par_for((n + LOAD_ROWS - 1) / LOAD_ROWS, load_piece, &l);
+    f->o.kind->step(f);
+    count_batch(f, t);
+}
+
+bool fit_is_sound(const struct fit *f)
+{
+    double first = f->step ? f->first_loss : f->batch_loss;
+    return isfinite(f->batch_loss) && f->batch_loss <= OUT_OF_HAND * (first + f->batch_square);
+}
+
+int fit_step(struct fit *f, const float *x, size_t n)
+{
+    run(f, FIT_UPDATE, x, n, &f->tally);
+    if (!fit_is_sound(f)) {
+        if (vec_first_nonfinite(x, n * f->o.d_model) >= 0)
+            return err_data("a row holds a value that is not finite");
+        return err_data("the fit diverges: loss %.3g at step %" PRIu64 " (%.3g at the first): lower --lr, or --l1",
+                        f->batch_loss, f->step, f->first_loss);
+    }
+    if (!f->step)
+        f->first_loss = f->batch_loss;
+    f->step++;
+    return 0;
+}
+
+void fit_measure(struct fit *f, const float *x, size_t n, struct fit_tally *t)
+{
+    run(f, FIT_MEASURE, x, n, t);
+}
+
+double fit_gradient(struct fit *f, const float *x, size_t n, float *const gradient[SAE_TENSORS])
+{
+    struct fit_tally t = fit_tally_new(f->o.d_model, f->o.d_sae);
+    memcpy(f->gradient, gradient, sizeof f->gradient);
+    run(f, FIT_GRADIENT, x, n, &t);
+    fit_tally_free(&t);
+    return f->batch_loss;
+}
+
+double fit_rate(const struct fit *f)
+{
+    return f->o.lr * schedule_factor(f->step, f->o.warmup, f->o.decay, f->o.steps);
+}
+
+/* ---- the result ---- */
+
+/* Undo the scale: relu(E (s x - b) + b_e) / s = relu(E (x - b / s) + b_e / s). */
+static void fold_scale(struct sae *s, double scale)
+{
+    s->activation_scale = scale;
+    for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
+        if (*sae_tensor(s, t) && sae_tensors[t].scales && scale != 1)
+            vec_scale(*sae_tensor(s, t), (float)(1 / scale),
+                      sae_tensor_rows(t, s->d_sae) * sae_tensor_width(t, s->d_model));
+}
+
+struct sae *fit_export(const struct fit *f)
+{
+    struct sae *s = sae_new(f->o.kind, f->o.d_model, f->o.d_sae);
+    s->apply_b_dec_to_input = f->o.apply_b_dec;
+    s->l1 = f->o.l1;
+    for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
+        if (*sae_tensor(s, t) && f->param[t].p)
+            memcpy(*sae_tensor(s, t), f->param[t].p, f->param[t].rows * f->param[t].width * sizeof(float));
+    if (f->o.kind->finish)
+        f->o.kind->finish(f, s);
+    fold_scale(s, f->scale);
+    for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
+        if (*sae_tensor(s, t) && vec_first_nonfinite(*sae_tensor(s, t), f->param[t].rows * f->param[t].width) >= 0) {
+            sae_free(s);
+            err_data("the fit diverged: %s is not finite: lower --lr", sae_tensors[t].name);
+            return NULL;
+        }
+    return s;
+}

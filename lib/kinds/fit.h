@@ -1,0 +1,118 @@
+/* fit: a dictionary being fitted: parameters, moments, counters, and the work of one batch.
+ *
+ * One loss for every kind and preset: L = mean over the batch of |x_hat - x|^2 + lambda S(f). Rows x are scaled by s
+ * (--normalize) on their way in, and s is folded out of the finished dictionary. Several fits may live side by side.
+ * The same rows, options and seed give the same bytes with any number of threads. */
+/* SPDX-License-Identifier: MIT */
+#ifndef FIT_H
+#define FIT_H
+
+#include "ground/err.h"
+#include "ground/rng.h"
+#include "kinds/kind.h"
+#include "maths/sparse.h"
+#include "maths/stats.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where b_dec begins, for kinds that have one. */
+enum fit_center { FIT_CENTER_ZERO, FIT_CENTER_MEAN, FIT_CENTER_MEDIAN };
+
+struct fit_options {
+    const struct kind *kind;
+    size_t d_model, d_sae;
+    double l1;                          /* lambda of the loss above */
+    double lr, beta1, beta2, eps;       /* Adam */
+    uint64_t steps;                     /* updates there will be; 0: not known, then decay must be 0 */
+    uint64_t warmup, l1_warmup;         /* updates in which the rate, lambda, rise from 0 */
+    double decay;                       /* share of all updates, at the end, in which the rate falls to 0 */
+    enum fit_center center;
+    bool apply_b_dec;                   /* pi = E (x - b_dec) + b_enc */
+    bool rms;                           /* fit s x with E|s x|^2 = d_model */
+    uint64_t dead_window;               /* a feature is dead that has not fired in so many rows */
+    uint64_t seed;
+};
+
+/* What was measured on the rows of some batches. */
+struct fit_tally {
+    uint64_t rows;
+    double loss, error, active;         /* sums over the rows: L, |x_hat - s x|^2, features that fire */
+    struct spread spread;               /* of s x */
+    uint64_t seen, *last;               /* rows ever; (features) row count when each last fired, 0: never */
+    size_t features;
+};
+
+/* The same as numbers. loss, mse (per component) and fvu are those of s x; fvu is error / spread about the mean. */
+struct fit_report {
+    uint64_t rows;
+    double loss, mse, fvu, l0;
+    size_t dead;                        /* features not fired in the last `window` rows */
+};
+
+struct fit_tally fit_tally_new(size_t d_model, size_t d_sae);
+void fit_tally_free(struct fit_tally *t);
+/* Numbers since the last report, which begins anew; the firing record is kept. */
+struct fit_report fit_tally_report(struct fit_tally *t, uint64_t window);
+
+/* One learned tensor with its moments: (rows, width) each; p is NULL for a tensor the kind does not learn. */
+struct fit_param {
+    float *p, *m, *v;
+    size_t rows, width;
+};
+
+/* What a step is to do with the gradient. */
+enum fit_mode { FIT_UPDATE, FIT_GRADIENT, FIT_MEASURE };
+
+struct fit {
+    struct fit_options o;
+    struct rng rng;
+    uint64_t step;                      /* updates done */
+    double scale;                       /* s */
+    struct fit_param param[SAE_TENSORS];
+    float *enc, *dec;                   /* (d_sae, d_model) rows e_i and d_i as the arithmetic uses them: a parameter, */
+    float *unit;                        /* or, owned, (d_sae, d_model) derived from one by the kind; else NULL */
+    struct fit_tally tally;             /* of the fit itself */
+    double first_loss;                  /* L of the first batch */
+
+    /* ---- the work of one batch; n rows ---- */
+    enum fit_mode mode;
+    double l1;                          /* lambda in force */
+    size_t n, cap;
+    float *x, *r;                       /* (n, d_model): s x, less b_dec if apply_b_dec; x_hat - s x */
+    double *error, *loss;               /* (n) |r|^2, and the row's part of L */
+    double batch_loss, batch_square;    /* L; mean |s x|^2 */
+    struct codes f;                     /* the features that fire, with their values */
+    float *g;                           /* for each pair of f: d(row's L) / d pi */
+    size_t g_cap;
+    struct columns by_feature;
+    float *gradient[SAE_TENSORS];       /* FIT_GRADIENT: where rows of gradients go, shaped as the parameters */
+    struct fit_work *work;              /* private to step.c */
+};
+
+/* A fit with its parameters not yet set. Never NULL; fit_free() it. */
+struct fit *fit_new(const struct fit_options *o);
+void fit_free(struct fit *f);
+
+/* Begin: s and b_dec from the rows x (n, d_model), n > 0, the other parameters from the seed. */
+void fit_begin(struct fit *f, const float *x, size_t n);
+
+/* One update from the batch x (n, d_model), n > 0. Returns 0; -1 and a sentence that says what to change when the loss
+ * is not finite or has grown out of hand, and then nothing was updated. */
+int fit_step(struct fit *f, const float *x, size_t n) ERR_CHECKED;
+
+/* Add to t the numbers of x (n, d_model), at full lambda. The fit stays as it is. */
+void fit_measure(struct fit *f, const float *x, size_t n, struct fit_tally *t);
+
+/* The gradient of L on the batch x, at full lambda: for each tensor the kind learns, gradient[t] (rows, width) of
+ * f->param[t]. Returns L. The fit stays as it is. */
+double fit_gradient(struct fit *f, const float *x, size_t n, float *const gradient[SAE_TENSORS]);
+
+/* The learning rate of the next update. */
+double fit_rate(const struct fit *f);
+
+/* The dictionary in the units of raw x. NULL and a sentence when a parameter is not finite. sae_free() it. */
+struct sae *fit_export(const struct fit *f);
+
+#endif

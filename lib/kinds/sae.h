@@ -1,0 +1,45 @@
+/* sae: one dictionary, as every tool holds it: f = encode(x), x_hat = f W_dec + b_dec.
+ *
+ * Both matrices are kept as rows a feature (d_sae, d_model), so that the dot and the axpy of one feature read one
+ * contiguous row; the file stores W_enc transposed (see files/saefile.h). */
+/* SPDX-License-Identifier: MIT */
+#ifndef SAE_H
+#define SAE_H
+
+#include "maths/sparse.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct kind;
+
+struct sae {
+    const struct kind *kind;
+    size_t d_model, d_sae, k;       /* k: active features a row where the kind fixes it, else 0 */
+    float *w_enc;                   /* (d_sae, d_model) rows e_i; NULL: no encoder (a truth dictionary) */
+    float *w_dec;                   /* (d_sae, d_model) rows d_i */
+    float *b_enc;                   /* (d_sae) */
+    float *b_dec;                   /* (d_model) */
+    float *threshold;               /* (d_sae) jumprelu family, else NULL */
+    float *b_gate, *b_mag, *r_mag;  /* (d_sae) gated, else NULL */
+    bool apply_b_dec_to_input;      /* pi = E (x - b_dec) + b_enc rather than E x + b_enc */
+    double l1;                      /* canonical lambda it was fitted with */
+    double activation_scale;        /* s of --normalize; 1 when none */
+    json_t *meta;                   /* str -> str, as in the file: hook, model, rows, seed, history... */
+    float *enc_norm;                /* (d_sae) |e_i|, made at the first encode; private */
+};
+
+/* A dictionary of zeros with the tensors its kind saves, no metadata, scale 1. Never NULL; sae_free() it. */
+struct sae *sae_new(const struct kind *kind, size_t d_model, size_t d_sae);
+void sae_free(struct sae *s);
+
+/* Codes of n rows x (n, d_model), into out (reset first). Every value is pi computed by vec_dot in f32; sgemm only finds
+ * candidates, within a rigorous bound of its rounding error, so the codes depend on neither batch, BLAS nor threads.
+ * Runs on the pool. [Cunningham 2023 eq. 1; Bricken 2023, Autoencoder] */
+void sae_encode(struct sae *s, const float *x, size_t n, struct codes *out);
+
+/* x_hat (n, d_model) from codes. */
+void sae_decode(const struct sae *s, const struct codes *c, float *x_hat);
+
+#endif

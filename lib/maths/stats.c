@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+#include "maths/stats.h"
+#include "ground/mem.h"
+#include "ground/par.h"
+#include "maths/clones.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 128, ROUNDS = 100 };
+#define TOLERANCE 1e-5
+
+/* Weighted sums of blocks of rows. Block b has its own d + 2 doubles: sum of w x, then of w |x - centre|^p, then of w. */
+struct blocks {
+    const float *x;
+    size_t n, d;
+    double scale;
+    const double *centre;       /* NULL: w = 1, p = 2 about 0; otherwise w = 1 / |x - centre|, p = 1 */
+    double nearest;             /* no distance counts as less than this */
+    double *part;
+};
+
+CLONES static double square_about(const float *x, double scale, const double *restrict centre, size_t d)
+{
+    double lane[8] = { 0 }, sum = 0;
+    size_t i = 0;
+    for (; i + 8 <= d; i += 8)
+        for (size_t j = 0; j < 8; j++) {
+            double off = scale * x[i + j] - (centre ? centre[i + j] : 0);
+            lane[j] += off * off;
+        }
+    for (; i < d; i++) {
+        double off = scale * x[i] - (centre ? centre[i] : 0);
+        sum += off * off;
+    }
+    for (size_t j = 0; j < 8; j++)
+        sum += lane[j];
+    return sum;
+}
+
+CLONES static void add_scaled(double *restrict sum, const float *restrict x, double a, size_t d)
+{
+    for (size_t i = 0; i < d; i++)
+        sum[i] += a * x[i];
+}
+
+static void block_sums(void *arg, size_t block, int worker)
+{
+    struct blocks *b = arg;
+    size_t from = block * ROWS, to = from + ROWS < b->n ? from + ROWS : b->n;
+    double *part = b->part + block * (b->d + 2);
+    (void)worker;
+    memset(part, 0, (b->d + 2) * sizeof *part);
+    for (size_t r = from; r < to; r++) {
+        const float *x = b->x + r * b->d;
+        double square = square_about(x, b->scale, b->centre, b->d), size = square, w = 1;
+        if (b->centre) {
+            size = sqrt(square);
+            w = 1 / (size > b->nearest ? size : b->nearest);
+        }
+        add_scaled(part, x, w * b->scale, b->d);
+        part[b->d] += size;
+        part[b->d + 1] += w;
+    }
+}
+
+/* total (d + 2) = the sums over all rows. */
+static void all_sums(struct blocks *b, double *total)
+{
+    size_t count = (b->n + ROWS - 1) / ROWS;
+    b->part = mem_alloc(count * (b->d + 2), sizeof *b->part);
+    par_for(count, block_sums, b);
+    memset(total, 0, (b->d + 2) * sizeof *total);
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < b->d + 2; j++)
+            total[j] += b->part[i * (b->d + 2) + j];
+    free(b->part);
+}
+
+/* ---- spread ---- */
+
+struct spread spread_new(size_t d)
+{
+    return (struct spread){ .d = d, .sum = mem_zero(d, sizeof(double)) };
+}
+
+void spread_free(struct spread *s)
+{
+    free(s->sum);
+    s->sum = NULL;
+}
+
+void spread_reset(struct spread *s)
+{
+    memset(s->sum, 0, s->d * sizeof *s->sum);
+    s->square = 0;
+    s->n = 0;
+}
+
+void spread_add(struct spread *s, const float *x, size_t n, double scale)
+{
+    struct blocks b = { .x = x, .n = n, .d = s->d, .scale = scale };
+    double *total = mem_alloc(s->d + 2, sizeof *total);
+    all_sums(&b, total);
+    for (size_t i = 0; i < s->d; i++)
+        s->sum[i] += total[i];
+    s->square += total[s->d];
+    s->n += n;
+    free(total);
+}
+
+double spread_about_mean(const struct spread *s)
+{
+    double mean_square = 0;
+    if (!s->n)
+        return 0;
+    for (size_t i = 0; i < s->d; i++)
+        mean_square += s->sum[i] * s->sum[i] / (double)s->n;
+    return s->square > mean_square ? s->square - mean_square : 0;
+}
+
+/* ---- centres ---- */
+
+void stats_mean(const float *x, size_t n, size_t d, float *out)
+{
+    struct spread s = spread_new(d);
+    spread_add(&s, x, n, 1);
+    for (size_t i = 0; i < d; i++)
+        out[i] = n ? (float)(s.sum[i] / (double)n) : 0;
+    spread_free(&s);
+}
+
+void stats_geometric_median(const float *x, size_t n, size_t d, float *out)
+{
+    double *total = mem_alloc(d + 2, sizeof *total), *centre = mem_alloc(d, sizeof *centre);
+    struct blocks b = { .x = x, .n = n, .d = d, .scale = 1, .centre = centre };
+    struct spread s = spread_new(d);
+    spread_add(&s, x, n, 1);
+    for (size_t i = 0; i < d; i++)
+        centre[i] = n ? s.sum[i] / (double)n : 0;
+    double distance = n ? sqrt(spread_about_mean(&s) / (double)n) : 0;
+    for (int round = 0; distance > 0 && round < ROUNDS; round++) {
+        double moved = 0;
+        b.nearest = 1e-6 * distance;    /* a row at the centre itself must not take it all */
+        all_sums(&b, total);
+        distance = total[d] / (double)n;
+        for (size_t i = 0; i < d; i++) {
+            double next = total[i] / total[d + 1];
+            moved += (next - centre[i]) * (next - centre[i]);
+            centre[i] = next;
+        }
+        if (sqrt(moved) <= TOLERANCE * distance)
+            break;
+    }
+    for (size_t i = 0; i < d; i++)
+        out[i] = (float)centre[i];
+    spread_free(&s);
+    free(total);
+    free(centre);
+}

@@ -1,0 +1,31 @@
+/* topk: the k items of largest key among any number, in a heap of k. Equal keys: the smaller order wins. */
+/* SPDX-License-Identifier: MIT */
+#ifndef TOPK_H
+#define TOPK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct topk_item {
+    double key;
+    uint64_t order;             /* breaks ties; unique among the items */
+    void *load;                 /* the caller's */
+};
+
+struct topk {
+    size_t k, n;
+    struct topk_item *item;     /* a heap whose root is the worst; sorted best first by topk_sort() */
+};
+
+/* Would an item with this key and order be kept? Cheap: for skipping the making of a load. */
+bool topk_wants(const struct topk *t, double key, uint64_t order);
+/* Keep it, if it is among the best. Returns the load that is not kept any more: the new one's, that of the item it drove
+ * out, or NULL. */
+void *topk_push(struct topk *t, double key, uint64_t order, void *load);
+/* Best first. Nothing may be pushed after it. */
+void topk_sort(struct topk *t);
+/* Release the heap, not the loads. */
+void topk_free(struct topk *t);
+
+#endif

@@ -1,0 +1,369 @@
+/* Opening a checkpoint: config, files, the shape of every tensor. Nothing is converted before all of it fits. */
+/* SPDX-License-Identifier: MIT */
+#include "data/jsonfile.h"
+#include "ground/mem.h"
+#include "model/lm_inside.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { JSON_MAX = 64 << 20, SIZE_TOP = 1 << 28 };
+
+static const struct lm_family *const families[] = { &lm_gpt2, &lm_neox };
+
+/* ---- config.json ---- */
+
+int lm_config_size(const json_t *json, const char *key, size_t *out)
+{
+    size_t n;
+    if (jsonfile_size(json, key, 0, &n))
+        return -1;
+    if (n == 0)
+        return err_data("%s is missing or 0", key);
+    if (n > SIZE_TOP)
+        return err_data("%s is %zu, more than any model has", key, n);
+    *out = n;
+    return 0;
+}
+
+int lm_config_act(const json_t *json, const char *key, const char *missing, enum nonlin *out)
+{
+    const char *name = jsonfile_string(json, key, missing);
+    int f = nonlin_find(name);
+    if (f < 0)
+        return err_data("%s %.40s is not supported", key, name);
+    *out = (enum nonlin)f;
+    return 0;
+}
+
+/* Configs of small models often keep the default id of a larger vocabulary: that names no token. */
+int lm_config_bos(const json_t *json, struct lm_config *c)
+{
+    size_t id;
+    if (jsonfile_size(json, "bos_token_id", SIZE_MAX, &id))
+        return -1;
+    c->bos = id < c->n_vocab ? (int64_t)id : -1;
+    return 0;
+}
+
+static int check_config(const struct lm_config *c)
+{
+    if (c->d_model % c->n_head)
+        return err_data("%zu heads do not divide a width of %zu", c->n_head, c->d_model);
+    if (c->d_mlp == 0 || c->d_mlp > SIZE_TOP || c->d_model > SIZE_TOP / 4)
+        return err_data("layers %zu wide with an mlp of %zu are more than any model has", c->d_model, c->d_mlp);
+    if (!(c->eps >= 0 && c->eps < 1))
+        return err_data("a layer norm epsilon of %g", c->eps);
+    if (c->rotary % 2 || (c->rotary && !(c->rope_base >= 1 && isfinite(c->rope_base))))
+        return err_data("rotary positions over %zu dimensions with base %g", c->rotary, c->rope_base);
+    return 0;
+}
+
+static int parse_config(struct lm *m, const json_t *json)
+{
+    const char *type = jsonfile_string(json, "model_type", NULL);
+    if (!type)
+        return err_data("no model_type");
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (!strcmp(families[i]->model_type, type))
+            m->family = families[i];
+    if (!m->family)
+        return err_data("model_type %.40s is not supported (gpt2 and gpt_neox are)", type);
+    return m->family->read_config(json, &m->c) || check_config(&m->c) ? -1 : 0;
+}
+
+static int read_config(struct lm *m)
+{
+    char *path = mem_format("%s/config.json", m->dir);
+    json_t *json = jsonfile_load(path, JSON_MAX);
+    int bad = !json ? -1 : parse_config(m, json) ? err_in(path) : 0;
+    json_decref(json);
+    free(path);
+    return bad;
+}
+
+/* ---- the files ---- */
+
+static struct safetensors *open_file(struct lm *m, const char *name)
+{
+    for (size_t i = 0; i < m->files; i++)
+        if (!strcmp(m->file[i]->path + strlen(m->dir) + 1, name))
+            return m->file[i];
+    char *path = mem_format("%s/%s", m->dir, name);
+    struct safetensors *s = safetensors_open(path);
+    free(path);
+    if (!s)
+        return NULL;
+    m->file = realloc(m->file, (m->files + 1) * sizeof *m->file);
+    if (!m->file)
+        mem_die(0);
+    return m->file[m->files++] = s;
+}
+
+/* A shard lies beside its index: a name that leads elsewhere is not followed. */
+static int check_shard(const json_t *value)
+{
+    const char *name = json_string_value(value);
+    if (!name || !*name || strchr(name, '/') || strstr(name, ".."))
+        return err_data("weight_map names a file that is not in this folder: %.80s", name ? name : "(not a string)");
+    return 0;
+}
+
+static int open_shards(struct lm *m, const char *path)
+{
+    const char *key;
+    json_t *value, *root = jsonfile_load(path, JSON_MAX);
+    if (!root)
+        return -1;
+    m->map = json_incref(json_object_get(root, "weight_map"));
+    json_decref(root);
+    if (!json_is_object(m->map))
+        return err_data("no weight_map"), err_in(path);
+    json_object_foreach(m->map, key, value)
+        if (check_shard(value))
+            return err_in(path);
+    json_object_foreach(m->map, key, value)
+        if (!open_file(m, json_string_value(value)))
+            return -1;
+    return 0;
+}
+
+static int open_files(struct lm *m)
+{
+    char *single = mem_format("%s/model.safetensors", m->dir), *index = mem_format("%s.index.json", single);
+    int bad = 0;
+    if (access(single, F_OK) == 0)
+        bad = open_file(m, "model.safetensors") ? 0 : -1;
+    else if (access(index, F_OK) == 0)
+        bad = open_shards(m, index);
+    else
+        bad = err_data("%s: neither model.safetensors nor model.safetensors.index.json is there", m->dir);
+    free(single);
+    free(index);
+    return bad;
+}
+
+/* ---- the tensors ---- */
+
+struct weight *lm_weight(const struct lm *m, size_t layer, enum lm_tensor id)
+{
+    return &m->weight[id < LM_TOP ? (size_t)id : layer * LM_EACH + id];
+}
+
+static const struct tensor *find_named(const struct lm *m, const char *name)
+{
+    if (!m->map)
+        return safetensors_find(m->file[0], name);
+    const char *shard = json_string_value(json_object_get(m->map, name));
+    for (size_t i = 0; shard && i < m->files; i++)
+        if (!strcmp(m->file[i]->path + strlen(m->dir) + 1, shard))
+            return safetensors_find(m->file[i], name);
+    return NULL;
+}
+
+/* The name without prefix, '*' replaced by the layer. */
+static void tensor_name(const struct lm *m, size_t layer, enum lm_tensor id, char *out, size_t size)
+{
+    const char *name = m->family->names[id], *star = strchr(name, '*');
+    if (star)
+        snprintf(out, size, "%.*s%zu%s", (int)(star - name), name, layer, star + 1);
+    else
+        snprintf(out, size, "%s", name);
+}
+
+/* The shape config.json asks for; a rank of 0: there is no such tensor. */
+static size_t wanted_shape(const struct lm *m, enum lm_tensor id, size_t shape[2])
+{
+    const struct lm_config *c = &m->c;
+    size_t d = c->d_model, in = 0, out = d, rows = 0;
+    switch (id) {
+    case LM_EMBED: rows = c->n_vocab; break;
+    case LM_POS: rows = c->n_ctx; break;
+    case LM_HEAD: rows = c->tied ? 0 : c->n_vocab; break;
+    case LM_QKV_W: in = d, out = 3 * d; break;
+    case LM_QKV_B: out = 3 * d; break;
+    case LM_ATTN_W: in = d; break;
+    case LM_UP_W: in = d, out = c->d_mlp; break;
+    case LM_UP_B: out = c->d_mlp; break;
+    case LM_DOWN_W: in = c->d_mlp; break;
+    default: break;
+    }
+    if (!m->family->names[id] || (id == LM_HEAD && c->tied) ||
+        (!c->attention_bias && (id == LM_QKV_B || id == LM_ATTN_B)))
+        return 0;
+    shape[0] = rows ? rows : in == 0 || !m->family->in_out ? out : in;
+    shape[1] = rows ? d : m->family->in_out ? out : in;
+    return rows || in ? 2 : 1;
+}
+
+static void show_shape(char *out, size_t size, const size_t *shape, size_t rank)
+{
+    size_t n = (size_t)snprintf(out, size, "[");
+    for (size_t i = 0; i < rank && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%zu", i ? "," : "", shape[i]);
+    if (n < size)
+        snprintf(out + n, size - n, "]");
+}
+
+/* Find a tensor and hold its shape against the config's. */
+static int take(struct lm *m, size_t layer, enum lm_tensor id)
+{
+    char name[128], full[160], got[200], want[64];
+    size_t shape[2], rank = wanted_shape(m, id, shape);
+    if (rank == 0)
+        return 0;
+    tensor_name(m, layer, id, name, sizeof name);
+    snprintf(full, sizeof full, "%s%s", m->family->prefix, name);
+    const struct tensor *t = find_named(m, full);
+    t = t ? t : find_named(m, name);
+    if (!t)
+        return err_data("%s: tensor %s is missing", m->dir, name);
+    if (t->rank != rank || t->shape[0] != shape[0] || (rank == 2 && t->shape[1] != shape[1])) {
+        show_shape(got, sizeof got, t->shape, t->rank);
+        show_shape(want, sizeof want, shape, rank);
+        return err_data("%s: tensor %s is %s, config.json asks for %s", m->dir, name, got, want);
+    }
+    if (t->type != DTYPE_F32 && t->type != DTYPE_F16 && t->type != DTYPE_BF16 && t->type != DTYPE_F64)
+        return err_data("%s: tensor %s is not of a floating type", m->dir, name);
+    size_t n = tensor_items(t);
+    lm_weight(m, layer, id)->t = t;
+    m->shape.params += n;
+    m->shape.params_non_embedding += id == LM_EMBED || id == LM_POS || id == LM_HEAD ? 0 : n;
+    return 0;
+}
+
+static int take_all(struct lm *m)
+{
+    size_t present = 0;
+    for (size_t i = 0; i < m->files; i++)
+        present += m->file[i]->count;
+    if (m->c.n_layer > present)
+        return err_data("%s: config.json says %zu layers, but there are only %zu tensors", m->dir, m->c.n_layer, present);
+    m->weight = mem_zero(LM_TOP + m->c.n_layer * LM_EACH, sizeof *m->weight);
+    for (int id = 0; id < LM_TOP; id++)
+        if (take(m, 0, (enum lm_tensor)id))
+            return -1;
+    for (size_t l = 0; l < m->c.n_layer; l++)
+        for (int id = LM_TOP; id < LM_TENSORS; id++)
+            if (take(m, l, (enum lm_tensor)id))
+                return -1;
+    return 0;
+}
+
+const float *lm_load(const struct lm *m, size_t layer, enum lm_tensor id)
+{
+    struct weight *w = lm_weight(m, layer, id);
+    if (!w->t)
+        return NULL;
+    pthread_mutex_lock(m->lock);
+    if (!w->f32 && w->t->type == DTYPE_F32 && (uintptr_t)w->t->data % _Alignof(float) == 0) {
+        w->f32 = w->t->data;
+    } else if (!w->f32) {
+        size_t n = tensor_items(w->t);
+        w->own = mem_align(n, sizeof *w->own);
+        dtype_load(w->own, w->t->data, w->t->type, n);
+        w->f32 = w->own;
+    }
+    pthread_mutex_unlock(m->lock);
+    return w->f32;
+}
+
+/* ---- the whole ---- */
+
+static void fill_shape(struct lm *m)
+{
+    struct lm_shape *s = &m->shape;
+    s->arch = m->family->model_type;
+    s->n_layer = m->c.n_layer;
+    s->d_model = m->c.d_model;
+    s->n_head = m->c.n_head;
+    s->d_head = m->c.d_model / m->c.n_head;
+    s->d_mlp = m->c.d_mlp;
+    s->n_vocab = m->c.n_vocab;
+    s->n_ctx = m->c.n_ctx;
+    s->bos = m->c.bos;
+}
+
+struct lm *lm_open(const char *dir)
+{
+    struct lm *m = mem_zero(1, sizeof *m);
+    m->dir = mem_string(dir);
+    m->lock = mem_zero(1, sizeof *m->lock);
+    pthread_mutex_init(m->lock, NULL);
+    if (read_config(m) || open_files(m) || take_all(m)) {
+        lm_close(m);
+        return NULL;
+    }
+    fill_shape(m);
+    lm_make_hooks(m);
+    return m;
+}
+
+void lm_close(struct lm *m)
+{
+    if (!m)
+        return;
+    for (size_t i = 0; m->weight && i < LM_TOP + m->c.n_layer * LM_EACH; i++)
+        free(m->weight[i].own);
+    for (size_t i = 0; i < m->files; i++)
+        safetensors_close(m->file[i]);
+    json_decref(m->map);
+    pthread_mutex_destroy(m->lock);
+    free(m->lock);
+    free(m->file);
+    free(m->weight);
+    free(m->hook);
+    free(m->dir);
+    free(m);
+}
+
+const struct lm_shape *lm_shape(const struct lm *m)
+{
+    return &m->shape;
+}
+
+static void hash_text(struct sha256_ctx *h, const char *text)
+{
+    sha256_update(h, strlen(text) + 1, (const uint8_t *)text);
+}
+
+/* What the pass computes with, not the bytes of config.json: other writers order and spell that file differently. */
+static void hash_config(struct sha256_ctx *h, const struct lm *m)
+{
+    const struct lm_config *c = &m->c;
+    char text[512];
+    snprintf(text, sizeof text, "%s %zu %zu %zu %zu %zu %zu %.17g %d %d %d %d %d %d %zu %.17g", m->family->model_type,
+             c->n_layer, c->d_model, c->n_head, c->d_mlp, c->n_vocab, c->n_ctx, c->eps, (int)c->act, c->parallel,
+             c->tied, c->attention_bias, c->scale_attn, c->scale_by_layer, c->rotary, c->rotary ? c->rope_base : 0);
+    hash_text(h, text);
+}
+
+const char *lm_digest(struct lm *m)
+{
+    struct sha256_ctx h;
+    uint8_t sum[SHA256_DIGEST_SIZE];
+    if (m->digest[0])
+        return m->digest;
+    sha256_init(&h);
+    hash_config(&h, m);
+    for (size_t i = 0; i < LM_TOP + m->c.n_layer * LM_EACH; i++) {
+        const struct tensor *t = m->weight[i].t;
+        char name[128];
+        if (!t)
+            continue;
+        size_t layer = i < LM_TOP ? 0 : (i - LM_TOP) / LM_EACH;
+        tensor_name(m, layer, (enum lm_tensor)(i - layer * LM_EACH), name, sizeof name);
+        hash_text(&h, name);
+        hash_text(&h, dtype_name(t->type));
+        sha256_update(&h, t->bytes, t->data);
+    }
+    sha256_digest(&h, sizeof sum, sum);
+    for (size_t i = 0; i < sizeof sum; i++)
+        snprintf(m->digest + 2 * i, 3, "%02x", sum[i]);
+    return m->digest;
+}

@@ -1,0 +1,59 @@
+/* neox: GPT-NeoX and Pythia: parallel (or sequential) blocks, rotary positions, a head of its own; matrices stored
+ * (out, in), the rows of query_key_value ordered (head, q/k/v, d_head). */
+/* SPDX-License-Identifier: MIT */
+#include "data/jsonfile.h"
+#include "model/lm_family.h"
+
+#include <string.h>
+
+/* Older configs have rotary_pct and rotary_emb_base, newer ones an object rope_parameters. */
+static int read_rope(const json_t *j, struct lm_config *c)
+{
+    const json_t *rope = json_object_get(j, "rope_parameters"), *scaling = json_object_get(j, "rope_scaling");
+    double part;
+    if (jsonfile_real(j, "rotary_pct", 0.25, &part) || jsonfile_real(j, "rotary_emb_base", 10000, &c->rope_base) ||
+        jsonfile_real(rope, "rope_theta", c->rope_base, &c->rope_base) ||
+        jsonfile_real(rope, "partial_rotary_factor", part, &part))
+        return -1;
+    const char *type = jsonfile_string(rope, "rope_type", "default");
+    if (strcmp(type, "default"))
+        return err_data("rope_type %.40s is not supported", type);
+    if (scaling && !json_is_null(scaling))
+        return err_data("rope_scaling is not supported");
+    if (!(part >= 0 && part <= 1))
+        return err_data("the rotary part of a head is %g, not between 0 and 1", part);
+    c->rotary = (size_t)((double)(c->d_model / c->n_head) * part);
+    return 0;
+}
+
+static int read_config(const json_t *j, struct lm_config *c)
+{
+    c->scale_attn = true;
+    if (lm_config_size(j, "num_hidden_layers", &c->n_layer) || lm_config_size(j, "hidden_size", &c->d_model) ||
+        lm_config_size(j, "num_attention_heads", &c->n_head) || lm_config_size(j, "vocab_size", &c->n_vocab) ||
+        lm_config_size(j, "max_position_embeddings", &c->n_ctx) ||
+        jsonfile_size(j, "intermediate_size", 4 * c->d_model, &c->d_mlp) ||
+        jsonfile_real(j, "layer_norm_eps", 1e-5, &c->eps) ||
+        jsonfile_bool(j, "use_parallel_residual", true, &c->parallel) ||
+        jsonfile_bool(j, "attention_bias", true, &c->attention_bias) ||
+        jsonfile_bool(j, "tie_word_embeddings", false, &c->tied))
+        return -1;
+    return lm_config_act(j, "hidden_act", "gelu", &c->act) || read_rope(j, c) ? -1 : lm_config_bos(j, c);
+}
+
+const struct lm_family lm_neox = {
+    .model_type = "gpt_neox",
+    .prefix = "gpt_neox.",
+    .qkv_by_head = true,
+    .read_config = read_config,
+    .names = {
+        [LM_EMBED] = "embed_in.weight", [LM_HEAD] = "embed_out.weight",
+        [LM_NORM_W] = "final_layer_norm.weight", [LM_NORM_B] = "final_layer_norm.bias",
+        [LM_LN1_W] = "layers.*.input_layernorm.weight", [LM_LN1_B] = "layers.*.input_layernorm.bias",
+        [LM_QKV_W] = "layers.*.attention.query_key_value.weight", [LM_QKV_B] = "layers.*.attention.query_key_value.bias",
+        [LM_ATTN_W] = "layers.*.attention.dense.weight", [LM_ATTN_B] = "layers.*.attention.dense.bias",
+        [LM_LN2_W] = "layers.*.post_attention_layernorm.weight", [LM_LN2_B] = "layers.*.post_attention_layernorm.bias",
+        [LM_UP_W] = "layers.*.mlp.dense_h_to_4h.weight", [LM_UP_B] = "layers.*.mlp.dense_h_to_4h.bias",
+        [LM_DOWN_W] = "layers.*.mlp.dense_4h_to_h.weight", [LM_DOWN_B] = "layers.*.mlp.dense_4h_to_h.bias",
+    },
+};

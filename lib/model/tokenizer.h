@@ -1,0 +1,41 @@
+/* tokenizer: byte-level BPE from a Hugging Face tokenizer.json (GPT-2, GPT-NeoX/Pythia and their like).
+ *
+ * Order of work: added tokens that are not normalised, cut from the raw text; NFC where the file asks for it; added
+ * tokens that are normalised; the GPT-2 splitter; bytes; merges by rank. Bytes that are not UTF-8 are symbols of their
+ * own kind (neither space, letter nor number) and pass through unharmed. */
+/* SPDX-License-Identifier: MIT */
+#ifndef TOKENIZER_H
+#define TOKENIZER_H
+
+#include "ground/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tokenizer;
+
+/* A growing list of token ids; a zeroed struct is an empty one; free(id). */
+struct ids {
+    uint32_t *id;
+    size_t n, cap;
+};
+void ids_push(struct ids *list, uint32_t id);
+
+/* Load DIR/tokenizer.json. NULL and a sentence (with the path) on failure. */
+struct tokenizer *tokenizer_load(const char *dir);
+void tokenizer_free(struct tokenizer *t);
+
+/* One more than the largest id, added tokens included. */
+size_t tokenizer_size(const struct tokenizer *t);
+/* The bytes a token stands for and their number; NULL for an id nobody has. */
+const uint8_t *tokenizer_text(const struct tokenizer *t, uint32_t id, size_t *len);
+/* The id of an added token with this content; -1 when there is none. */
+int64_t tokenizer_added(const struct tokenizer *t, const char *content);
+
+/* Tokenise a document that arrives in pieces: append to out what is settled, keep what the next bytes could change.
+ * `last` ends the document and settles everything. Pieces may cut a character anywhere; the ids do not depend on where
+ * the cuts are. Memory follows the longest stretch without white space, not the document. */
+void tokenizer_feed(struct tokenizer *t, const void *bytes, size_t n, bool last, struct ids *out);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/tool.h"
+#include "ground/mem.h"
+#include "ground/par.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- messages ---- */
+
+static bool line_drawn;                 /* a progress line stands on the terminal */
+
+static void say(const char *text)
+{
+    tool_progress_end();
+    fprintf(stderr, "%s: %s\n", mem_program, text);
+}
+
+void tool_die(void)
+{
+    say(err_text());
+    exit(err_status());
+}
+
+void tool_die_data(const char *format, ...)
+{
+    char text[900];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    err_data("%s", text);
+    tool_die();
+}
+
+static void note(const char *format, va_list ap)
+{
+    char raw[900], text[900];
+    vsnprintf(raw, sizeof raw, format, ap);
+    err_mask(text, sizeof text, raw);
+    say(text);
+}
+
+void tool_note(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    if (opt.verbose)
+        note(format, ap);
+    va_end(ap);
+}
+
+void tool_warn(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    if (!opt.quiet)
+        note(format, ap);
+    va_end(ap);
+}
+
+void tool_begin(int *argc, char ***argv, const struct opt_usage *usage, const struct opt *table)
+{
+    opt_parse(argc, argv, usage, table);
+    io_tidy_on_signals();
+    par_start((int)opt.threads);
+}
+
+/* ---- streams in ---- */
+
+struct stream_in *tool_open(int argc, char **argv, int i)
+{
+    struct stream_in *in = stream_open(i < argc ? argv[i] : NULL);
+    if (!in)
+        tool_die();
+    in->allow_nan = opt.allow_nan;
+    return in;
+}
+
+void tool_want(const struct stream_in *in, enum stream_kind kind, size_t d, const char *who)
+{
+    if (in->kind != kind)
+        tool_die_data("%s: a stream of %s where %s is wanted", stream_name(in), in->kind == STREAM_ACTS ? "acts" : "codes",
+                      kind == STREAM_ACTS ? "acts" : "codes");
+    if (d && in->d != d)
+        tool_die_data("%s: rows are %zu wide, %s wants %zu", stream_name(in), in->d, who, d);
+}
+
+void tool_slice(struct stream_in *in, size_t width)
+{
+    size_t rows = ((size_t)4 << 20) / sizeof(float) / (width ? width : 1);
+    in->most = rows < 16 ? 16 : rows > 65536 ? 65536 : rows;
+}
+
+static uint64_t rows_expected(const struct stream_in *in)
+{
+    const json_t *rows = json_object_get(in->head, "rows");
+    return in->section == 0 && json_is_integer(rows) && json_integer_value(rows) > 0 ? (uint64_t)json_integer_value(rows)
+                                                                                     : 0;
+}
+
+int tool_next(struct stream_in *in, struct batch *b)
+{
+    int r = stream_next(in, b);
+    if (r < 0)
+        tool_die();
+    if (r)
+        tool_progress(in->total_rows, rows_expected(in), NULL);
+    else
+        tool_progress_end();
+    return r;
+}
+
+/* ---- streams out ---- */
+
+/* What a stream_out mirrors: kept here so that each section's header is made from the input's header of that section. */
+static struct {
+    struct stream_out *out;
+    json_t *changes, *entry;
+} made;
+
+json_t *tool_history(char **inputs, size_t n)
+{
+    size_t words;
+    char **word = opt_history(&words);
+    json_t *args = json_array(), *in = json_array();
+    for (size_t i = 0; i < words; i++) {
+        json_array_append_new(args, json_string(word[i]));
+        free(word[i]);
+    }
+    free(word);
+    for (size_t i = 0; i < n; i++) {
+        char shown[600];
+        err_mask(shown, sizeof shown, inputs[i]);
+        json_t *name = json_string(shown);
+        json_array_append_new(in, name ? name : json_string("?"));
+    }
+    json_t *h = json_pack("{s:s,s:s,s:o,s:o}", "tool", mem_program, "version", SAETOOLS_VERSION, "args", args, "in", in);
+    if (!h)
+        mem_die(0);
+    return h;
+}
+
+static json_t *head_for(const struct stream_in *in)
+{
+    json_t *head = in ? json_deep_copy(in->head) : json_object();
+    const char *key;
+    json_t *v;
+    if (!head)
+        mem_die(0);
+    json_object_foreach(made.changes, key, v) {
+        if (json_is_null(v))
+            json_object_del(head, key);
+        else if (json_object_set(head, key, v))
+            mem_die(0);
+    }
+    json_t *history = json_object_get(head, "history");
+    if (!json_is_array(history)) {
+        history = json_array();
+        json_object_set_new(head, "history", history);
+    }
+    if (made.entry && json_array_append(history, made.entry))
+        mem_die(0);
+    if (!json_array_size(history))
+        json_object_del(head, "history");
+    return head;
+}
+
+struct stream_out *tool_create(const struct stream_in *in, json_t *changes, char **inputs, size_t n)
+{
+    bool std = !opt.output || !strcmp(opt.output, "-");
+    if (std && isatty(1)) {
+        err_usage("not writing binary data to a terminal: use -o FILE or a pipe");
+        tool_die();
+    }
+    struct io_out *io = io_create(opt.output, (int)opt.zlevel);
+    if (!io)
+        tool_die();
+    made.changes = changes;
+    made.entry = opt.no_history ? NULL : tool_history(inputs, n);
+    json_t *head = head_for(in);
+    struct stream_out *out = stream_create(io, head);
+    json_decref(head);
+    if (!out)
+        tool_die();
+    return made.out = out;
+}
+
+void tool_put(struct stream_out *out, const struct stream_in *in, const struct batch *from, const struct batch *b)
+{
+    if (from && from->section != out->section) {
+        json_t *head = head_for(in);
+        if (stream_section(out, head))
+            tool_die();
+        json_decref(head);
+        out->section = from->section;
+    }
+    if (stream_put(out, b))
+        tool_die();
+}
+
+void tool_put_acts(struct stream_out *out, const struct stream_in *in, const struct batch *from, const float *x, size_t d,
+                   enum dtype type)
+{
+    struct batch b = { .n = from->n };
+    void *narrow = NULL;
+    if (type != DTYPE_F32) {
+        narrow = mem_alloc(from->n * d, dtype_size(type));
+        dtype_store(narrow, x, type, from->n * d);
+    }
+    batch_add(&b, "x", type, from->n, d, false, narrow ? narrow : (const void *)x);
+    batch_carry(&b, from, true);
+    tool_put(out, in, from, &b);
+    free(narrow);
+}
+
+/* Rows [lo, hi) of from and c as one record. */
+static void put_code_rows(struct stream_out *out, const struct stream_in *in, const struct batch *from,
+                          const struct codes *c, size_t lo, size_t hi)
+{
+    struct batch b = { .n = hi - lo }, part = *from;
+    struct batch_cuts cuts = { .text_end = NULL };
+    uint32_t *ptr = mem_alloc(hi - lo + 1, sizeof *ptr), base = c->ptr[lo];
+    for (size_t i = 0; i <= hi - lo; i++)
+        ptr[i] = c->ptr[lo + i] - base;
+    batch_add(&b, "ptr", DTYPE_U32, hi - lo + 1, 0, false, ptr);
+    batch_add(&b, "idx", DTYPE_U32, ptr[hi - lo], 0, false, c->idx + base);
+    batch_add(&b, "val", DTYPE_F32, ptr[hi - lo], 0, false, c->val + base);
+    batch_cut(&part, lo, hi, &cuts);
+    batch_carry(&b, &part, true);
+    tool_put(out, in, from, &b);
+    batch_cuts_free(&cuts);
+    free(ptr);
+}
+
+void tool_put_codes(struct stream_out *out, const struct stream_in *in, const struct batch *from, const struct codes *c)
+{
+    enum { PAIRS = 1 << 18 };           /* 2 MiB of idx and val in a record, unless one row has more */
+    for (size_t lo = 0, hi; lo < from->n; lo = hi) {
+        for (hi = lo + 1; hi < from->n && c->ptr[hi + 1] - c->ptr[lo] <= PAIRS; hi++)
+            ;
+        put_code_rows(out, in, from, c, lo, hi);
+    }
+}
+
+int tool_finish(struct stream_out *out)
+{
+    tool_progress_end();
+    json_decref(made.changes);
+    json_decref(made.entry);
+    if (stream_finish(out))
+        tool_die();
+    return 0;
+}
+
+/* ---- progress ---- */
+
+double tool_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void format_progress(char *buf, size_t size, uint64_t rows, uint64_t total, double seconds, const char *remark)
+{
+    double rate = seconds > 0 ? (double)rows / seconds : 0;
+    int n = snprintf(buf, size, "%llu rows, %.0f rows/s", (unsigned long long)rows, rate);
+    if (total > rows && rate > 0 && n > 0 && (size_t)n < size)
+        n += snprintf(buf + n, size - (size_t)n, ", %.0f%%, %.0f s left", 100.0 * (double)rows / (double)total,
+                      (double)(total - rows) / rate);
+    if (remark && n > 0 && (size_t)n < size)
+        snprintf(buf + n, size - (size_t)n, ", %s", remark);
+}
+
+void tool_progress(uint64_t rows, uint64_t total, const char *remark)
+{
+    static double began, last;
+    static int terminal = -1;
+    double now = tool_clock();
+    char text[300];
+    if (terminal < 0) {
+        terminal = isatty(2);
+        began = last = now;
+    }
+    if (opt.quiet || (!terminal && !opt.verbose) || now - last < (opt.verbose ? 5.0 : 0.2))
+        return;
+    last = now;
+    format_progress(text, sizeof text, rows, total, now - began, remark);
+    if (opt.verbose)
+        fprintf(stderr, "%s: %s\n", mem_program, text);
+    else
+        fprintf(stderr, "\r%s: %.90s\033[K", mem_program, text);
+    line_drawn = !opt.verbose;
+}
+
+void tool_progress_end(void)
+{
+    if (line_drawn)
+        fputs("\r\033[K", stderr);
+    line_drawn = false;
+}
