@@ -1,5 +1,4 @@
-# saetools: GNU make, no configure. CFLAGS, LDFLAGS, CC, prefix and DESTDIR are the user's.
-# `make help` lists the targets.
+# saetools: GNU make, no configure. CC, CFLAGS, LDFLAGS, prefix and DESTDIR are the user's. `make help` lists the targets.
 CC      ?= cc
 CFLAGS  ?= -O2 -g
 prefix  ?= /usr/local
@@ -8,21 +7,25 @@ mandir  ?= $(prefix)/share/man
 BUILD   ?= build
 BIN     ?= bin
 
-VERSION := 0.1.0
-PACKAGES := openblas libzstd msgpack jansson libutf8proc libdeflate nettle
-PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-# libm is part of every program; --as-needed keeps the BLAS (slow to start) out of those that do no arithmetic.
-PKG_LIBS := -Wl,--as-needed $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -lpthread
+VERSION  := 0.1.0
+LIBS     := openblas libzstd jansson libutf8proc libdeflate nettle
+# msgpack-c changed the name of its package in version 6.
+MSGPACK   = $(shell pkg-config --exists msgpack-c && echo msgpack-c || echo msgpack)
+# Asked when first needed, not when the file is read: `make deps all` installs pkg-config on the way.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) $(MSGPACK)))$(PKG_CFLAGS)
+# --as-needed keeps the BLAS, which is slow to start, out of the tools that do no arithmetic.
+PKG_LIBS   = $(eval PKG_LIBS := -Wl,--as-needed $(shell pkg-config --libs $(LIBS) $(MSGPACK)) -lm -lpthread -ldl)$(PKG_LIBS)
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
-OURS := -std=c11 -D_POSIX_C_SOURCE=200809L -DSAETOOLS_VERSION='"$(VERSION)"' -Ilib -ffp-contract=off $(WARN) $(PKG_CFLAGS)
+OURS  = -std=c11 -D_POSIX_C_SOURCE=200809L -DSAETOOLS_VERSION='"$(VERSION)"' -Ilib -ffp-contract=off $(WARN) $(PKG_CFLAGS)
 
-TOOLS := $(patsubst bin/%.c,%,$(wildcard bin/*.c))
-LIB_C := $(wildcard lib/*/*.c)
-LIB_O := $(LIB_C:%.c=$(BUILD)/%.o)
-LIB   := $(BUILD)/libsaetools.a
+TOOLS  := $(patsubst bin/%.c,%,$(wildcard bin/*.c))
+LIB_O  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c))
+TOOL_O := $(TOOLS:%=$(BUILD)/bin/%.o)
+UNIT   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
+LIB    := $(BUILD)/libsaetools.a
 
-all: $(TOOLS:%=$(BIN)/%)
+all: $(TOOLS:%=$(BIN)/%)                ## build the tools into bin/
 
 $(BIN)/%: $(BUILD)/bin/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -33,16 +36,80 @@ $(LIB): $(LIB_O)
 	$(AR) rcs $@ $^
 
 # The kernels: compiled for several CPUs and chosen at run time (target_clones), so contraction to FMA is theirs.
-$(BUILD)/lib/maths/%.o: OURS += -O3 -ffp-contract=fast -fno-math-errno
-$(BUILD)/lib/data/dtype.o $(BUILD)/lib/data/stream.o: OURS += -O3
+$(BUILD)/lib/maths/%.o: SPEED := -O3 -ffp-contract=fast -fno-trapping-math -fno-math-errno
+$(BUILD)/lib/data/dtype.o $(BUILD)/lib/data/stream.o: SPEED := -O3
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(OURS) -MMD -MP -c -o $@ $<
+	$(CC) $(CFLAGS) $(OURS) $(SPEED) -MMD -MP -c -o $@ $<
 
-clean:
-	rm -rf $(BUILD) $(TOOLS:%=$(BIN)/%)
+# ---- what it needs ----
+DEPS     := gcc libc6-dev make pkg-config libopenblas-dev libzstd-dev libmsgpack-dev libjansson-dev libutf8proc-dev \
+            libdeflate-dev nettle-dev perl zstd parallel mandoc
+DEPS_DEV := clang libclang-rt-14-dev gnuplot-nox valgrind linux-perf universal-ctags
+INSTALL_DEPS = missing=; for p in $(1); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then echo "deps: all there"; \
+	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	else echo "deps: an administrator must run: apt-get install$$missing" >&2; exit 1; fi
 
-.PHONY: all clean
+deps:                                   ## install the Debian packages (as root), or say which are missing
+	@$(call INSTALL_DEPS,$(DEPS))
+deps-dev:                               ## what only developers need: clang, profilers, gnuplot
+	@$(call INSTALL_DEPS,$(DEPS_DEV))
+ifneq (,$(filter deps deps-dev,$(MAKECMDGOALS)))
+$(LIB_O) $(TOOL_O): | $(filter deps deps-dev,$(MAKECMDGOALS))
+endif
+
+# ---- what it does ----
+demo: all                               ## a real model, a dictionary, its features, one of them ablated: two minutes
+	PATH="$(abspath $(BIN)):$$PATH" pipelines/demo/run
+
+TESTS := $(wildcard tests/cases/*.t)
+test: all $(UNIT) $(BUILD)/inject.so    ## the whole suite; ends with `N passed, N failed`
+	BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run $(UNIT) $(TESTS)
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
+
+$(BUILD)/inject.so: tests/fault/inject.c
+	@mkdir -p $(@D)
+	$(CC) -O1 -g -fPIC -shared -std=c11 $(WARN) -o $@ $< -ldl
+
+bench: all $(BUILD)/tests/bench/peak    ## act-dump and sae-fit beside the sgemm peak of the same run (MODEL=DIR HOOK= TEXT=)
+	env -u OPENBLAS_CORETYPE BIN="$(abspath $(BIN))" PEAK="$(BUILD)/tests/bench/peak" perl tests/bench/run \
+	  $(if $(MODEL),-m $(MODEL)) $(if $(HOOK),-p $(HOOK)) $(if $(TEXT),-i $(TEXT))
+
+$(BUILD)/tests/bench/peak: $(BUILD)/tests/bench/peak.o $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
+
+# ---- variants: each in a folder of its own, none overwrites another ----
+VARIANT = $(MAKE) BUILD=build/$(1) BIN=build/$(1)/prefix CFLAGS="-O1 -g -fno-omit-frame-pointer $(2)" LDFLAGS="$(2)"
+sanitize:                               ## the suite under address and undefined-behaviour sanitizers
+	$(call VARIANT,asan,-fsanitize=address,undefined -fno-sanitize-recover=undefined) test
+tsan:                                   ## the suite under the thread sanitizer
+	$(call VARIANT,tsan,-fsanitize=thread) test
+coverage:                               ## the suite with gcov counters, left in build/coverage
+	$(call VARIANT,coverage,--coverage) test
+
+lint:                                   ## manual pages, shell scripts
+	mandoc -Tlint -Wwarning man/man?/*
+	for f in .ci/run pipelines/demo/run; do bash -n $$f || exit 1; done
+
+# ---- installing ----
+install: all                            ## into $(DESTDIR)$(prefix)
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man7
+	install $(TOOLS:%=$(BIN)/%) $(DESTDIR)$(bindir)
+	for s in 1 5 7; do install -m 644 man/man$$s/*.$$s $(DESTDIR)$(mandir)/man$$s || exit 1; done
+uninstall:                              ## take it away again
+	cd $(DESTDIR)$(bindir) && rm -f $(TOOLS)
+	cd man && for f in man?/*; do rm -f $(DESTDIR)$(mandir)/$$f; done
+
+clean:                                  ## remove what was built
+	rm -rf build $(TOOLS:%=bin/%) pipelines/demo/out
+help:                                   ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+.PHONY: all deps deps-dev demo test bench sanitize tsan coverage lint install uninstall clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

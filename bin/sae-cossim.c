@@ -45,7 +45,7 @@ static const struct opt_usage usage = {
     .tool = "sae-cossim", .synopsis = "[OPTION]... A [B]",
     .about = "Compare the feature directions of a dictionary with each other, or with those of another one.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_SEED | OPT_JSON, .min_operands = 1, .max_operands = 2,
-    .version = tool_version_blas,
+    .version = tool_version_arithmetic,
 };
 
 /* ---- directions ---- */

@@ -27,7 +27,7 @@ static const struct opt_usage usage = {
     .tool = "sae-encode", .synopsis = "[OPTION]... SAE [STREAM]",
     .about = "Encode a stream of activations with a dictionary; the codes go to standard output.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_STREAM, .min_operands = 1, .max_operands = 2,
-    .version = tool_version_blas,
+    .version = tool_version_arithmetic,
 };
 
 /* The header keys of a stream this dictionary has made. */

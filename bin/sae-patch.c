@@ -43,7 +43,7 @@ static const struct opt_usage usage = {
     .tool = "sae-patch", .synopsis = "[OPTION]... SAE [ACTS]",
     .about = "Edit features inside a stream of activations; the edited rows go to standard output.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_STREAM, .min_operands = 1, .max_operands = 2,
-    .version = tool_version_blas,
+    .version = tool_version_arithmetic,
 };
 
 /* ---- where ---- */

@@ -45,26 +45,40 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct tensor *)a)->name, ((const struct tensor *)b)->name);
 }
 
-/* SHA-256 of the tensors in the order of their names: name, type and shape as text, a zero byte, then the data. */
-static void digest(const struct tensor *t, size_t n, char hex[2 * SHA256_DIGEST_SIZE + 1])
+static const char *text_of(const json_t *meta, const char *key)
 {
+    return json_string_value(json_object_get(meta, key));
+}
+
+static void hash(struct sha256_ctx *sha, const char *text)
+{
+    sha256_update(sha, strlen(text) + 1, (const uint8_t *)text);
+}
+
+/* SHA-256 of all that says what the codes are: of kind, k, l1, apply_b_dec_to_input and activation_scale as the metadata
+ * spell them, then of the tensors in the order of their names: name, type, shape, data. */
+static void digest(const struct tensor *t, size_t n, const json_t *meta, char hex[2 * SHA256_DIGEST_SIZE + 1])
+{
+    static const char *const keys[] = { "kind", "k", "l1", "apply_b_dec_to_input", "activation_scale" };
     struct sha256_ctx sha;
     uint8_t sum[SHA256_DIGEST_SIZE];
     struct tensor *sorted = mem_alloc(n, sizeof *sorted);
     sha256_init(&sha);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *value = text_of(meta, keys[i]);
+        hash(&sha, value ? value : "");
+    }
     for (size_t i = 0; i < n; i++)
         sorted[i] = t[i];
     qsort(sorted, n, sizeof *sorted, by_name);
     for (size_t i = 0; i < n; i++) {
-        char shape[32];
-        sha256_update(&sha, strlen(sorted[i].name), (const uint8_t *)sorted[i].name);
-        int len = snprintf(shape, sizeof shape, " %s", sorted[i].type == DTYPE_NONE ? "?" : dtype_name(sorted[i].type));
-        sha256_update(&sha, (size_t)len, (const uint8_t *)shape);
+        char dimension[32];
+        hash(&sha, sorted[i].name);
+        hash(&sha, sorted[i].type == DTYPE_NONE ? "?" : dtype_name(sorted[i].type));
         for (size_t r = 0; r < sorted[i].rank; r++) {
-            len = snprintf(shape, sizeof shape, " %zu", sorted[i].shape[r]);
-            sha256_update(&sha, (size_t)len, (const uint8_t *)shape);
+            snprintf(dimension, sizeof dimension, "%zu", sorted[i].shape[r]);
+            hash(&sha, dimension);
         }
-        sha256_update(&sha, 1, (const uint8_t *)"");
         sha256_update(&sha, sorted[i].bytes, sorted[i].data);
     }
     free(sorted);
@@ -74,11 +88,6 @@ static void digest(const struct tensor *t, size_t n, char hex[2 * SHA256_DIGEST_
 }
 
 /* ---- reading ---- */
-
-static const char *text_of(const json_t *meta, const char *key)
-{
-    return json_string_value(json_object_get(meta, key));
-}
 
 /* The number meta[key], `missing` where there is none. */
 static int read_number(const json_t *meta, const char *key, double lo, double missing, double *out)
@@ -102,18 +111,11 @@ static int read_choice(const json_t *meta, const char *key, bool missing, bool *
     return 0;
 }
 
-/* A file that says it is ours has all that changes what it means. */
 static int check_format(const json_t *meta)
 {
-    static const char *const needed[] = { "kind", "d_model", "d_sae", "apply_b_dec_to_input", "digest" };
     const char *format = text_of(meta, "format");
-    if (!format || strncmp(format, "saetools ", 9))
-        return 0;
-    if (strcmp(format, format_name))
+    if (format && !strncmp(format, "saetools ", 9) && strcmp(format, format_name))
         return err_data("metadata: format is %.40s, this release reads %s", format, format_name);
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
-        if (!text_of(meta, needed[i]))
-            return err_data("metadata: no %s", needed[i]);
     return 0;
 }
 
@@ -214,9 +216,9 @@ static struct sae *read_sae(const struct safetensors *file)
         err_data("metadata: k is %g of %zu features, activation_scale %g", k, d_sae, scale);
         return NULL;
     }
-    digest(file->tensor, file->count, sum);
+    digest(file->tensor, file->count, meta, sum);
     if (stated && strcmp(stated, sum)) {
-        err_data("damaged: the tensors do not have the digest that the metadata state");
+        err_data("damaged: the content does not have the digest that its metadata state");
         return NULL;
     }
     struct sae *s = sae_new(kind, d_model, d_sae);
@@ -255,8 +257,9 @@ static void set(json_t *meta, const char *key, char *value)
 }
 
 /* Our keys first, then the rest of s->meta. */
-static json_t *metadata(const struct sae *s, const char *sum)
+static json_t *metadata(const struct sae *s, const struct tensor *tensor, size_t n)
 {
+    char sum[2 * SHA256_DIGEST_SIZE + 1];
     json_t *meta = json_object();
     set(meta, "format", mem_string(format_name));
     set(meta, "kind", mem_string(s->kind->name));
@@ -266,6 +269,7 @@ static json_t *metadata(const struct sae *s, const char *sum)
     set(meta, "l1", mem_format("%.17g", s->l1));
     set(meta, "apply_b_dec_to_input", mem_string(s->apply_b_dec_to_input ? "true" : "false"));
     set(meta, "activation_scale", mem_format("%.17g", s->activation_scale));
+    digest(tensor, n, meta, sum);
     set(meta, "digest", mem_string(sum));
     if (json_object_update_missing(meta, s->meta))
         mem_die(0);
@@ -274,7 +278,6 @@ static json_t *metadata(const struct sae *s, const char *sum)
 
 int saefile_save(const char *path, const struct sae *s)
 {
-    char sum[2 * SHA256_DIGEST_SIZE + 1];
     struct tensor tensor[SAE_TENSORS];
     float *turned = NULL;
     size_t n = 0;
@@ -291,8 +294,7 @@ int saefile_save(const char *path, const struct sae *s)
             transpose(turned, data, s->d_sae, s->d_model);
         }
     }
-    digest(tensor, n, sum);
-    json_t *meta = metadata(s, sum);
+    json_t *meta = metadata(s, tensor, n);
     int bad = safetensors_write(path, tensor, n, meta);
     json_decref(meta);
     free(turned);

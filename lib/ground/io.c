@@ -126,22 +126,23 @@ static ssize_t decode(struct io_in *in, void *buf, size_t n)
 {
     ZSTD_outBuffer out = { buf, n, 0 };
     while (out.pos == 0) {
-        if (refill(in))
-            return -1;
-        if (in->at == in->have) {       /* the end: only a frame boundary is a good place for it */
-            if (in->mid_frame)
-                return err_data("zstd data cut short"), err_in(in->name);
+        ZSTD_inBuffer src = { in->raw, in->have, in->at };
+        if (in->mid_frame || in->at < in->have) {       /* inside a frame it may hold decoded bytes back */
+            size_t left = ZSTD_decompressStream(in->z, &out, &src);
+            if (ZSTD_isError(left)) {
+                if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+                    mem_die(0);
+                return err_data("damaged zstd data: %s", ZSTD_getErrorName(left)), err_in(in->name);
+            }
+            in->at = src.pos;
+            in->mid_frame = left != 0;
+        } else if (in->ended) {
             return 0;
         }
-        ZSTD_inBuffer src = { in->raw, in->have, in->at };
-        size_t left = ZSTD_decompressStream(in->z, &out, &src);
-        in->at = src.pos;
-        if (ZSTD_isError(left)) {
-            if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
-                mem_die(0);
-            return err_data("damaged zstd data: %s", ZSTD_getErrorName(left)), err_in(in->name);
-        }
-        in->mid_frame = left != 0;
+        if (out.pos == 0 && in->at == in->have && in->ended && in->mid_frame)
+            return err_data("zstd data cut short"), err_in(in->name);
+        if (out.pos == 0 && refill(in))
+            return -1;
     }
     return (ssize_t)out.pos;
 }
@@ -303,6 +304,13 @@ static void on_signal(int sig)
     errno = saved;
 }
 
+void io_hold_standard(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+            mem_die(0);
+}
+
 void io_tidy_on_signals(void)
 {
     static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -358,7 +366,7 @@ struct io_out *io_create(const char *path, int zlevel)
     out->temp = -1;
     out->name = mem_string(std ? "<stdout>" : path);
     if (std) {
-        out->fd = 1;
+        out->fd = fcntl(1, F_DUPFD_CLOEXEC, 3);     /* closing the copy reports late errors as closing 1 would */
     } else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {   /* a device or a pipe cannot be renamed over */
         out->fd = open(path, O_WRONLY | O_CLOEXEC);
     } else if (create_temp(out, path)) {
@@ -366,7 +374,7 @@ struct io_out *io_create(const char *path, int zlevel)
     }
     if (out->fd < 0) {
         err_sys("cannot create");
-        err_in(path);
+        err_in(out->name);
         release(out);
         return NULL;
     }
@@ -456,15 +464,17 @@ int io_commit(struct io_out *out)
     int bad = 0;
     if (out->final && fsync(out->fd))
         bad = err_sys("write error");
-    if (out->fd == 1 ? 0 : close(out->fd))
-        bad = bad ? bad : err_sys("write error");
+    if (close(out->fd) && !bad)
+        bad = err_sys("write error");
     if (out->final) {
         if (!bad && rename(temps[out->temp], out->final))
             bad = err_sys("cannot rename to it");
         if (bad)
             unlink(temps[out->temp]);
-        else if (sync_folder(out->final))
+        else if (sync_folder(out->final)) {
             bad = err_sys("write error");
+            unlink(out->final);                     /* a failure leaves no file, not even a complete one */
+        }
         char *temp = temps[out->temp];
         temps[out->temp] = NULL;
         free(temp);
@@ -479,8 +489,7 @@ void io_abort(struct io_out *out)
 {
     if (!out)
         return;
-    if (out->fd > 1)
-        close(out->fd);
+    close(out->fd);
     if (out->temp >= 0) {
         char *temp = temps[out->temp];
         unlink(temp);

@@ -55,6 +55,9 @@ int io_commit(struct io_out *out) ERR_CHECKED;
 /* Close and remove. Releases out. */
 void io_abort(struct io_out *out);
 
+/* Where descriptors 0, 1 or 2 came closed, put something there that neither reads nor writes, so that no file of ours gets
+ * their number and then a message. */
+void io_hold_standard(void);
 /* Remove temporary files when SIGINT, SIGTERM or SIGHUP ends the program (the signal is raised again) and at exit. */
 void io_tidy_on_signals(void);
 

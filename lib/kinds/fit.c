@@ -30,7 +30,7 @@ void fit_tally_free(struct fit_tally *t)
     t->last = NULL;
 }
 
-struct fit_report fit_tally_report(struct fit_tally *t, uint64_t window)
+struct fit_report fit_tally_report(const struct fit_tally *t, uint64_t window)
 {
     double n = (double)t->rows, about = spread_about_mean(&t->spread);
     struct fit_report r = { .rows = t->rows };
@@ -42,10 +42,14 @@ struct fit_report fit_tally_report(struct fit_tally *t, uint64_t window)
     }
     for (size_t i = 0; i < t->features; i++)
         r.dead += t->seen >= window && t->seen - t->last[i] >= window;
+    return r;
+}
+
+void fit_tally_reset(struct fit_tally *t)
+{
     spread_reset(&t->spread);
     t->rows = 0;
     t->loss = t->error = t->active = 0;
-    return r;
 }
 
 /* Count the batch just worked on. */

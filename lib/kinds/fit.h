@@ -53,8 +53,10 @@ struct fit_report {
 
 struct fit_tally fit_tally_new(size_t d_model, size_t d_sae);
 void fit_tally_free(struct fit_tally *t);
-/* Numbers since the last report, which begins anew; the firing record is kept. */
-struct fit_report fit_tally_report(struct fit_tally *t, uint64_t window);
+/* Numbers of all rows since the last reset. */
+struct fit_report fit_tally_report(const struct fit_tally *t, uint64_t window);
+/* Begin anew; the firing record is kept. */
+void fit_tally_reset(struct fit_tally *t);
 
 /* One learned tensor with its moments: (rows, width) each; p is NULL for a tensor the kind does not learn. */
 struct fit_param {

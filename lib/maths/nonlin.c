@@ -1,14 +1,11 @@
 /* The loops are plain and free of branches, for the compiler to vectorise; sums run in fixed lanes, like those of vec. */
 /* SPDX-License-Identifier: MIT */
 #include "maths/nonlin.h"
-#include "maths/clones.h"
+#include "maths/lanes.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-
-typedef float half_lanes __attribute__((vector_size(32)));
-typedef double wide_lanes __attribute__((vector_size(64)));
 
 static const struct {
     const char *name;
@@ -29,16 +26,16 @@ int nonlin_find(const char *name)
 
 /* ---- one item: inlined into the loops below ---- */
 
-INLINE float from_bits(int32_t bits)
+INLINE float from_bits(uint32_t bits)
 {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-INLINE int32_t to_bits(float x)
+INLINE uint32_t to_bits(float x)
 {
-    int32_t bits;
+    uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
@@ -58,8 +55,8 @@ INLINE float exp_of(float x)
     p = p * r + 0.166665191f;
     p = p * r + 0.499999933f;
     p = p * (r * r) + r + 1.0f;
-    int32_t k = to_bits(shifted) - 0x4b400000, half = k >> 1;
-    return p * from_bits((half + 127) << 23) * from_bits((k - half + 127) << 23);
+    int32_t k = (int32_t)(to_bits(shifted) - 0x4b400000), half = k >> 1;
+    return p * from_bits((uint32_t)(half + 127) << 23) * from_bits((uint32_t)(k - half + 127) << 23);
 }
 
 /* All of these are x times a distribution function F with F(-x) = 1 - F(x): max(x, 0) - |x| F(-|x|), which keeps the
@@ -156,41 +153,45 @@ void nonlin_apply(enum nonlin f, float *x, size_t n)
 
 INLINE float row_max(const float *x, size_t n)
 {
-    float top[16];
+    float last[16], top = x[0];
+    lanes best = x[0] - (lanes){ 0 }, v;
     size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        LANES_LOAD(v, x + i);
+        masks more = v > best;
+        best = (lanes)(((masks)v & more) | ((masks)best & ~more));
+    }
+    memcpy(last, &best, sizeof last);
     for (int j = 0; j < 16; j++)
-        top[j] = x[0];
-    for (; i + 16 <= n; i += 16)
-        for (int j = 0; j < 16; j++)
-            top[j] = x[i + j] > top[j] ? x[i + j] : top[j];
+        top = last[j] > top ? last[j] : top;
     for (; i < n; i++)
-        top[0] = x[i] > top[0] ? x[i] : top[0];
-    for (int width = 8; width; width /= 2)
-        for (int j = 0; j < width; j++)
-            top[j] = top[j + width] > top[j] ? top[j + width] : top[j];
-    return top[0];
+        top = x[i] > top ? x[i] : top;
+    return top;
 }
 
 INLINE float row_sum(const float *x, size_t n)
 {
-    float sum[16] = { 0 };
+    lanes all = { 0 }, v;
     size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int j = 0; j < 16; j++)
-            sum[j] += x[i + j];
+    for (; i + 16 <= n; i += 16) {
+        LANES_LOAD(v, x + i);
+        all += v;
+    }
+    float sum = lanes_sum(&all);
     for (; i < n; i++)
-        sum[0] += x[i];
-    for (int width = 8; width; width /= 2)
-        for (int j = 0; j < width; j++)
-            sum[j] += sum[j + width];
-    return sum[0];
+        sum += x[i];
+    return sum;
 }
 
+/* What a row may not see becomes minus infinity up to the end of its last lanes: whole lanes are much the faster. */
 CLONES void nonlin_softmax(float *s, size_t ld, size_t rows, size_t cols, size_t first, float scale, float *inverse)
 {
     for (size_t i = 0; i < rows; i++) {
         float *row = s + i * ld;
-        size_t n = first + i < cols ? first + i : cols;
+        size_t seen = first + i < cols ? first + i : cols, n = (seen + 15) / 16 * 16;
+        n = n < cols ? n : cols;
+        for (size_t j = seen; j < n; j++)
+            row[j] = -INFINITY;
         float top = row_max(row, n);
         for (size_t j = 0; j < n; j++)
             row[j] = exp_of(scale * (row[j] - top));
@@ -201,35 +202,33 @@ CLONES void nonlin_softmax(float *s, size_t ld, size_t rows, size_t cols, size_t
 
 CLONES static void normalise_row(float *out, const float *x, size_t d, double eps)
 {
-    wide_lanes lanes[2] = { { 0 } }, all;
-    half_lanes v;
-    double s[8], mean, variance;
-    size_t i = 0;
-    for (; i + 16 <= d; i += 16)
-        for (int j = 0; j < 2; j++) {
-            memcpy(&v, x + i + 8 * j, sizeof v);
-            lanes[j] += __builtin_convertvector(v, wide_lanes);
-        }
-    all = lanes[0] + lanes[1];
-    memcpy(s, &all, sizeof s);
-    mean = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-    for (; i < d; i++)
+    wide_lanes part[2] = { { 0 } };
+    half_lanes v[2];
+    size_t whole = d / 16 * 16;
+    for (size_t i = 0; i < whole; i += 16) {
+        LANES_LOAD(v, x + i);
+        part[0] += __builtin_convertvector(v[0], wide_lanes);
+        part[1] += __builtin_convertvector(v[1], wide_lanes);
+    }
+    part[0] += part[1];
+    double mean = wide_lanes_sum(part), variance;
+    for (size_t i = whole; i < d; i++)
         mean += x[i];
     mean /= (double)d;
-    lanes[0] = lanes[1] = (wide_lanes){ 0 };
-    for (i = 0; i + 16 <= d; i += 16)
-        for (int j = 0; j < 2; j++) {
-            memcpy(&v, x + i + 8 * j, sizeof v);
-            wide_lanes c = __builtin_convertvector(v, wide_lanes) - mean;
-            lanes[j] += c * c;
-        }
-    all = lanes[0] + lanes[1];
-    memcpy(s, &all, sizeof s);
-    variance = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-    for (; i < d; i++)
+    part[0] = part[1] = (wide_lanes){ 0 };
+    for (size_t i = 0; i < whole; i += 16) {
+        LANES_LOAD(v, x + i);
+        wide_lanes a = __builtin_convertvector(v[0], wide_lanes) - mean;
+        wide_lanes b = __builtin_convertvector(v[1], wide_lanes) - mean;
+        part[0] += a * a;
+        part[1] += b * b;
+    }
+    part[0] += part[1];
+    variance = wide_lanes_sum(part);
+    for (size_t i = whole; i < d; i++)
         variance += (x[i] - mean) * (x[i] - mean);
     double inverse = 1 / sqrt(variance / (double)d + eps);
-    for (i = 0; i < d; i++)
+    for (size_t i = 0; i < d; i++)
         out[i] = (float)((x[i] - mean) * inverse);
 }
 

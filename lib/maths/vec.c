@@ -3,17 +3,11 @@
  * last whole lanes are added one by one. */
 /* SPDX-License-Identifier: MIT */
 #include "maths/vec.h"
-#include "maths/clones.h"
+#include "maths/lanes.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-
-typedef float lanes __attribute__((vector_size(64)));
-typedef float half_lanes __attribute__((vector_size(32)));
-typedef double wide_lanes __attribute__((vector_size(64)));
-
-#define LOAD(v, p) __builtin_memcpy(&(v), (p), sizeof(v))
 
 CLONES float vec_dot(const float *x, const float *y, size_t n)
 {
@@ -21,24 +15,20 @@ CLONES float vec_dot(const float *x, const float *y, size_t n)
     size_t i = 0;
     for (; i + 64 <= n; i += 64)
         for (int j = 0; j < 4; j++) {
-            LOAD(a, x + i + 16 * j);
-            LOAD(b, y + i + 16 * j);
+            LANES_LOAD(a, x + i + 16 * j);
+            LANES_LOAD(b, y + i + 16 * j);
             acc[j] += a * b;
         }
     for (; i + 16 <= n; i += 16) {
-        LOAD(a, x + i);
-        LOAD(b, y + i);
+        LANES_LOAD(a, x + i);
+        LANES_LOAD(b, y + i);
         acc[0] += a * b;
     }
     lanes all = (acc[0] + acc[1]) + (acc[2] + acc[3]);
-    float s[16];
-    memcpy(s, &all, sizeof s);
-    for (int width = 8; width; width /= 2)
-        for (int j = 0; j < width; j++)
-            s[j] += s[j + width];
+    float sum = lanes_sum(&all);
     for (; i < n; i++)
-        s[0] += x[i] * y[i];
-    return s[0];
+        sum += x[i] * y[i];
+    return sum;
 }
 
 CLONES double vec_dot_wide(const float *x, const float *y, size_t n)
@@ -48,24 +38,20 @@ CLONES double vec_dot_wide(const float *x, const float *y, size_t n)
     size_t i = 0;
     for (; i + 32 <= n; i += 32)
         for (int j = 0; j < 4; j++) {
-            LOAD(a, x + i + 8 * j);
-            LOAD(b, y + i + 8 * j);
+            LANES_LOAD(a, x + i + 8 * j);
+            LANES_LOAD(b, y + i + 8 * j);
             acc[j] += __builtin_convertvector(a, wide_lanes) * __builtin_convertvector(b, wide_lanes);
         }
     for (; i + 8 <= n; i += 8) {
-        LOAD(a, x + i);
-        LOAD(b, y + i);
+        LANES_LOAD(a, x + i);
+        LANES_LOAD(b, y + i);
         acc[0] += __builtin_convertvector(a, wide_lanes) * __builtin_convertvector(b, wide_lanes);
     }
     wide_lanes all = (acc[0] + acc[1]) + (acc[2] + acc[3]);
-    double s[8];
-    memcpy(s, &all, sizeof s);
-    for (int width = 4; width; width /= 2)
-        for (int j = 0; j < width; j++)
-            s[j] += s[j + width];
+    double sum = wide_lanes_sum(&all);
     for (; i < n; i++)
-        s[0] += (double)x[i] * y[i];
-    return s[0];
+        sum += (double)x[i] * y[i];
+    return sum;
 }
 
 CLONES void vec_axpy(float *restrict y, float a, const float *restrict x, size_t n)

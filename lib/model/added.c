@@ -133,10 +133,8 @@ void added_split(const struct added_set *set, const uint8_t *s, size_t n, struct
         i = stop;
         if (t->single_word && in_word(t, s, n, start))
             continue;
-        if (t->lstrip) {
+        if (t->lstrip)
             start = space_before(s, n, start);
-            start = start > from ? start : from;
-        }
         if (t->rstrip)
             stop = space_behind(s, n, stop);
         if (from < start)

@@ -12,7 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { JSON_MAX = 64 << 20, SIZE_TOP = 1 << 28 };
+/* Parsed JSON takes some twenty times its text: real configs and indices are far smaller than this. */
+enum { JSON_MAX = 2 << 20, SIZE_TOP = 1 << 28 };
 
 static const struct lm_family *const families[] = { &lm_gpt2, &lm_neox };
 
@@ -33,7 +34,7 @@ int lm_config_size(const json_t *json, const char *key, size_t *out)
 
 int lm_config_act(const json_t *json, const char *key, const char *missing, enum nonlin *out)
 {
-    const char *name = jsonfile_string(json, key, missing);
+    const char *name = json_object_get(json, key) ? jsonfile_string(json, key, "(not a name)") : missing;
     int f = nonlin_find(name);
     if (f < 0)
         return err_data("%s %.40s is not supported", key, name);
@@ -56,7 +57,7 @@ static int check_config(const struct lm_config *c)
     if (c->d_model % c->n_head)
         return err_data("%zu heads do not divide a width of %zu", c->n_head, c->d_model);
     if (c->d_mlp == 0 || c->d_mlp > SIZE_TOP || c->d_model > SIZE_TOP / 4)
-        return err_data("layers %zu wide with an mlp of %zu are more than any model has", c->d_model, c->d_mlp);
+        return err_data("no model is %zu wide with %zu neurons a layer", c->d_model, c->d_mlp);
     if (!(c->eps >= 0 && c->eps < 1))
         return err_data("a layer norm epsilon of %g", c->eps);
     if (c->rotary % 2 || (c->rotary && !(c->rope_base >= 1 && isfinite(c->rope_base))))

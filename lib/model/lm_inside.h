@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-/* Which point of the pass a hook is at, in the order of the pass; LM_EMBED_OUT.. before, LM_FINAL.. behind the layers. */
+/* Which point of the pass a hook is at, in the order of the pass; the first two before the layers, the last two behind. */
 enum lm_site {
     SITE_EMBED, SITE_POS_EMBED,
     SITE_RESID_PRE, SITE_LN1, SITE_Q, SITE_K, SITE_V, SITE_ROT_Q, SITE_ROT_K, SITE_Z, SITE_ATTN_OUT, SITE_RESID_MID,

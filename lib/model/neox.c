@@ -11,11 +11,13 @@ static int read_rope(const json_t *j, struct lm_config *c)
 {
     const json_t *rope = json_object_get(j, "rope_parameters"), *scaling = json_object_get(j, "rope_scaling");
     double part;
+    if (rope && !json_is_object(rope) && !json_is_null(rope))
+        return err_data("rope_parameters is not an object");
     if (jsonfile_real(j, "rotary_pct", 0.25, &part) || jsonfile_real(j, "rotary_emb_base", 10000, &c->rope_base) ||
         jsonfile_real(rope, "rope_theta", c->rope_base, &c->rope_base) ||
         jsonfile_real(rope, "partial_rotary_factor", part, &part))
         return -1;
-    const char *type = jsonfile_string(rope, "rope_type", "default");
+    const char *type = json_object_get(rope, "rope_type") ? jsonfile_string(rope, "rope_type", "?") : "default";
     if (strcmp(type, "default"))
         return err_data("rope_type %.40s is not supported", type);
     if (scaling && !json_is_null(scaling))

@@ -2,14 +2,13 @@
 #include "tools/saetool.h"
 #include "ground/mem.h"
 #include "kinds/kind.h"
-#include "maths/blas.h"
+#include "tools/arith.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct sae *tool_sae(const char *path)
 {
-    blas_start();
+    tool_arithmetic();
     struct sae *sae = saefile_load(path);
     if (!sae)
         tool_die();
@@ -34,17 +33,4 @@ json_t *tool_sae_key(const struct sae *sae)
     if (!sae->k)
         json_object_del(key, "k");
     return key;
-}
-
-void tool_version_blas(void)
-{
-    const char *slow;
-    blas_start();
-    const char *core = blas_core(&slow), *level = "portable";
-#if defined(__x86_64__)
-    level = __builtin_cpu_supports("x86-64-v4") ? "x86-64-v4" : __builtin_cpu_supports("x86-64-v3") ? "x86-64-v3" : "x86-64";
-#endif
-    printf("BLAS core %s, own kernels %s\n", core, level);
-    if (slow)
-        printf("note: %s holds the BLAS to older kernels than this CPU has\n", slow);
 }

@@ -4,6 +4,7 @@
 #define SAETOOL_H
 
 #include "files/saefile.h"
+#include "tools/arith.h"
 #include "tools/tool.h"
 
 /* Load a dictionary or exit. Also readies the BLAS for one-threaded calls. */
@@ -12,7 +13,4 @@ struct sae *tool_sae(const char *path);
 void tool_sae_fits(const struct sae *sae, const struct stream_in *in);
 /* The header key `sae` of codes: {sha, kind, k, d_in}. */
 json_t *tool_sae_key(const struct sae *sae);
-/* --version -v: the BLAS and its kernels, the SIMD level of our own. */
-void tool_version_blas(void);
-
 #endif

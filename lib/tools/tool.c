@@ -117,9 +117,8 @@ int tool_next(struct stream_in *in, struct batch *b)
 
 /* ---- streams out ---- */
 
-/* What a stream_out mirrors: kept here so that each section's header is made from the input's header of that section. */
+/* What the output of a filter mirrors: each section's header is made from the input's header of that section. */
 static struct {
-    struct stream_out *out;
     json_t *changes, *entry;
 } made;
 
@@ -145,6 +144,17 @@ json_t *tool_history(char **inputs, size_t n)
     return h;
 }
 
+static void add_history(json_t *head, json_t *entry)
+{
+    json_t *history = json_object_get(head, "history");
+    if (!entry)
+        return;
+    if (!json_is_array(history) && json_object_set_new(head, "history", history = json_array()))
+        mem_die(0);
+    if (json_array_append(history, entry))
+        mem_die(0);
+}
+
 static json_t *head_for(const struct stream_in *in)
 {
     json_t *head = in ? json_deep_copy(in->head) : json_object();
@@ -158,36 +168,41 @@ static json_t *head_for(const struct stream_in *in)
         else if (json_object_set(head, key, v))
             mem_die(0);
     }
-    json_t *history = json_object_get(head, "history");
-    if (!json_is_array(history)) {
-        history = json_array();
-        json_object_set_new(head, "history", history);
-    }
-    if (made.entry && json_array_append(history, made.entry))
-        mem_die(0);
-    if (!json_array_size(history))
-        json_object_del(head, "history");
+    add_history(head, made.entry);
     return head;
+}
+
+static struct stream_out *create(const char *path, const json_t *head)
+{
+    if ((!path || !strcmp(path, "-")) && isatty(1)) {
+        err_usage("not writing binary data to a terminal: use -o FILE or a pipe");
+        tool_die();
+    }
+    struct io_out *io = io_create(path, (int)opt.zlevel);
+    struct stream_out *out = io ? stream_create(io, head) : NULL;
+    if (!out)
+        tool_die();
+    return out;
 }
 
 struct stream_out *tool_create(const struct stream_in *in, json_t *changes, char **inputs, size_t n)
 {
-    bool std = !opt.output || !strcmp(opt.output, "-");
-    if (std && isatty(1)) {
-        err_usage("not writing binary data to a terminal: use -o FILE or a pipe");
-        tool_die();
-    }
-    struct io_out *io = io_create(opt.output, (int)opt.zlevel);
-    if (!io)
-        tool_die();
     made.changes = changes;
     made.entry = opt.no_history ? NULL : tool_history(inputs, n);
     json_t *head = head_for(in);
-    struct stream_out *out = stream_create(io, head);
+    struct stream_out *out = create(opt.output, head);
     json_decref(head);
-    if (!out)
-        tool_die();
-    return made.out = out;
+    return out;
+}
+
+struct stream_out *tool_create_at(const char *path, json_t *head, char **inputs, size_t n)
+{
+    json_t *entry = opt.no_history ? NULL : tool_history(inputs, n);
+    add_history(head, entry);
+    struct stream_out *out = create(path, head);
+    json_decref(entry);
+    json_decref(head);
+    return out;
 }
 
 void tool_put(struct stream_out *out, const struct stream_in *in, const struct batch *from, const struct batch *b)
@@ -252,6 +267,7 @@ int tool_finish(struct stream_out *out)
     tool_progress_end();
     json_decref(made.changes);
     json_decref(made.entry);
+    made.changes = made.entry = NULL;
     if (stream_finish(out))
         tool_die();
     return 0;

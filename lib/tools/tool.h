@@ -34,6 +34,8 @@ int tool_next(struct stream_in *in, struct batch *b);
  * `changes` (consumed; a null value removes a key) and this tool's history entry, whose inputs are `inputs` (n). The
  * output has the same sections as the input. */
 struct stream_out *tool_create(const struct stream_in *in, json_t *changes, char **inputs, size_t n);
+/* The same for a tool that makes rows out of something else, on an output of its own (NULL: standard output). */
+struct stream_out *tool_create_at(const char *path, json_t *head, char **inputs, size_t n);
 /* One history entry, as tool_create() adds it: {tool, version, args, in}. */
 json_t *tool_history(char **inputs, size_t n);
 /* Write a batch made from `from` (NULL for a tool without an input stream): a new section of the input becomes one here. */

@@ -14,13 +14,13 @@
 /* Names as in the file: Ġ is a space, Ċ a newline, Ã© the two bytes of é. The later ones would join pieces if the
  * splitter did not keep them apart. */
 static const char *const small_merge[][2] = {
-    { "h", "e" }, { "t", "he" }, { "Ġ", "the" }, { "a", "b" }, { "b", "c" }, { "ab", "c" }, { "c", "a" }, { "Ġ", "Ġ" },
-    { "Ã", "©" }, { "'", "s" }, { "a", "a" }, { "a", "1" }, { "1", "!" }, { "!", "a" }, { "Ċ", "Ġ" }, { "Ġ", "a" },
-    { "Ġ", "1" }, { "Ġ", "!" }, { "Ċ", "a" }, { "Ċ", "Ċ" }, { "Ġ", "Ċ" },
+    { "h", "e" }, { "t", "he" }, { "Ġ", "the" }, { "a", "b" }, { "b", "c" }, { "ab", "c" }, { "c", "a" },
+    { "Ġ", "Ġ" }, { "Ã", "©" }, { "'", "s" }, { "a", "a" }, { "a", "1" }, { "1", "!" }, { "!", "a" },
+    { "Ċ", "Ġ" }, { "Ġ", "a" }, { "Ġ", "1" }, { "Ġ", "!" }, { "Ċ", "a" }, { "Ċ", "Ċ" }, { "Ġ", "Ċ" },
 };
 enum {
-    HE = 256, THE, _THE, AB, BC, ABC, CA, __, E_ACUTE, APO_S, AA, A1, ONE_BANG, BANG_A, NL_, _A, _ONE, _BANG, NL_A, NLNL,
-    _NL, END, FOUR, TWO, MASK, PAD, CAT, E_BANG, SMALL_SIZE
+    HE = 256, THE, _THE, AB, BC, ABC, CA, __, E_ACUTE, APO_S, AA, A1, ONE_BANG, BANG_A, NL_, _A, _ONE, _BANG, NL_A,
+    NLNL, _NL, END, FOUR, TWO, MASK, PAD, CAT, E_BANG, SMALL_SIZE
 };
 
 struct small {
@@ -59,7 +59,8 @@ static inline void small_merges(FILE *f, const struct small *s)
     if (!s->pairs)
         fputs("\"#version: 0.2\", ", f);
     for (size_t k = 0; k < sizeof small_merge / sizeof *small_merge; k++)
-        fprintf(f, s->pairs ? "%s[\"%s\", \"%s\"]" : "%s\"%s %s\"", k ? ", " : "", small_merge[k][0], small_merge[k][1]);
+        fprintf(f, s->pairs ? "%s[\"%s\", \"%s\"]" : "%s\"%s %s\"", k ? ", " : "", small_merge[k][0],
+                small_merge[k][1]);
 }
 
 static inline void small_added(FILE *f, int id, const char *content, const char *flags)

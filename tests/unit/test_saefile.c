@@ -43,8 +43,10 @@ static const char *meta_of(const struct sae *s, const char *key)
 
 static void check_round(void)
 {
-    struct sae *s = example(), *t;
+    struct sae *s = example(), *t = NULL;
     ok(saefile_save(path, s) == 0 && (t = saefile_load(path)), "saved and loaded");
+    if (!t)
+        return;
     ok(t->kind == s->kind && t->d_model == D && t->d_sae == M && t->k == 0, "kind and size");
     ok(!memcmp(s->w_enc, t->w_enc, M * D * 4) && !memcmp(s->w_dec, t->w_dec, M * D * 4), "both matrices");
     ok(!memcmp(s->b_enc, t->b_enc, M * 4) && !memcmp(s->b_dec, t->b_dec, D * 4), "both biases");
@@ -84,7 +86,7 @@ static void put(const char *bytes, size_t n)
 
 static int same(const struct sae *a, const struct sae *b)
 {
-    return a->kind == b->kind && a->d_model == b->d_model && a->d_sae == b->d_sae && a->k == b->k &&
+    return a->kind == b->kind && a->d_model == b->d_model && a->d_sae == b->d_sae && a->k == b->k && a->l1 == b->l1 &&
            a->apply_b_dec_to_input == b->apply_b_dec_to_input && !memcmp(a->w_enc, b->w_enc, M * D * 4) &&
            !memcmp(a->w_dec, b->w_dec, M * D * 4) && !memcmp(a->b_enc, b->b_enc, M * 4) &&
            !memcmp(a->b_dec, b->b_dec, D * 4);
@@ -202,7 +204,6 @@ int main(void)
     check_foreign("l1 no number", NULL, 0, 0, 1, meta1("l1", "0.1x"), false, "l1");
     check_foreign("neither true nor false", NULL, 0, 0, 1, meta1("apply_b_dec_to_input", "yes"), false, "true nor false");
     check_foreign("a later format", NULL, 0, 0, 1, meta1("format", "saetools 2"), false, "saetools 2");
-    check_foreign("ours without a digest", NULL, 0, 0, 1, meta1("format", "saetools 1"), false, "no kind");
     check_foreign("another digest", NULL, 0, 0, 1, meta1("digest", "00"), false, "digest");
     unlink(path);
     ok(!saefile_load(path) && err_status() == ERR_SYSTEM, "no such file: %s", err_text());

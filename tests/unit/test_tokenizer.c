@@ -1,7 +1,6 @@
 /* Token ids worked out by hand, the classes of characters, refusals; and ids that depend neither on how a document was
  * cut in pieces nor on how the merges are searched. */
 /* SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE             /* mkdtemp, strcasestr */
 #include "model/tokenizer.h"
 #include "ground/mem.h"
 #include "ground/rng.h"
@@ -99,7 +98,7 @@ static void test_added(struct tokenizer *t)
     CHECK(t, "a<pad> \n\xe2\x80\x83" "a", "rstrip takes white space behind", 'a', PAD, 'a',);
     CHECK(t, "<pad>  <mask>", "white space taken twice is taken once", PAD, MASK,);
     CHECK(t, "cat!cat", "a single word", CAT, '!', CAT,);
-    CHECK(t, "cats scat", "not inside words", 'c', 'a', 't', 's', ' ', 's', 'c', 'a', 't',);
+    CHECK(t, "cats scat", "not inside words", CA, 't', 's', ' ', 's', CA, 't',);
     CHECK(t, "\xc3\xa9" "cat", "nor behind a letter beyond ASCII", E_ACUTE, CA, 't',);
     CHECK(t, "1<|end|>cat", "a token before it is no word", '1', END, CAT,);
     CHECK(t, "a  <|end|>  a", "spaces beside a special token", 'a', TWO, END, TWO, 'a',);
@@ -147,8 +146,10 @@ static void test_classes(void)
 
 static void test_utf8(void)
 {
-    static const char *const bad[] = { "\x80", "\xc0\xaf", "\xc1\xbf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf0\x80\x80\x80",
-                                       "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2(\xa1", "\xff" };
+    static const char *const bad[] = {
+        "\x80", "\xc0\xaf", "\xc1\xbf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80", "\xe2(\xa1", "\xff",
+    };
     int32_t cp;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         ok(unicode_next((const uint8_t *)bad[i], strlen(bad[i]), &cp) == 1 && cp == UNICODE_BAD, "broken UTF-8 %zu", i);
@@ -163,8 +164,9 @@ static void test_utf8(void)
 
 static const char *const fragment[] = {
     "the", " the", "ab", "abc", "ca", "cat", "'", "'s", "'l", "l", "  ", "    ", " ", "\n", "\r\n", "1", "!", "<|end|>",
-    "<|end", "<mask>", "<pad>", "<", "e", "\xcc\x81", "\xcc\xa3", "\xc3\xa9!", "\xc3", "\xa9", "\xff", "\xc2\xa0", "\xe2\x80\x80",
-    "\xe4\xb8\xad", "\xe3\x80\x82", "\xd0\x98\xcc\x86", "\xe1\x84\x80", "\xe1\x85\xa1", "\xe1\x86\xa8", "\xf0\x9f\x98\x80",
+    "<|end", "<mask>", "<pad>", "<", "e", "\xcc\x81", "\xcc\xa3", "\xc3\xa9!", "\xc3", "\xa9", "\xff", "\xc2\xa0",
+    "\xe2\x80\x80", "\xe4\xb8\xad", "\xe3\x80\x82", "\xd0\x98\xcc\x86", "\xe1\x84\x80", "\xe1\x85\xa1",
+    "\xe1\x86\xa8", "\xf0\x9f\x98\x80",
 };
 
 static size_t random_text(struct rng *r, char *text)
@@ -276,11 +278,14 @@ static void test_questions(struct tokenizer *t)
 
 static void test_variants(void)
 {
-    struct tokenizer *t = open_small((struct small){ .pairs = true, .normalizer = "null", .model = "\"ignore_merges\": true,",
-        .pre = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\", \"add_prefix_space\": true}]}" });
+    struct tokenizer *t = open_small((struct small){ .pairs = true, .normalizer = "null",
+        .model = "\"ignore_merges\": true,",
+        .pre = "{\"type\": \"Sequence\", \"pretokenizers\": ["
+               "{\"type\": \"ByteLevel\", \"add_prefix_space\": true}]}" });
     CHECK(t, "the", "a prefix space", _THE,);
     CHECK(t, "the<|end|>the the", "after a token too, once a stretch", _THE, END, _THE, _THE,);
-    CHECK(t, "\nthe", "before white space that is no space", _NL, THE,);
+    CHECK(t, "the  the", "after a token of the normalised text too", _THE, TWO, _THE,);
+    CHECK(t, "\nthe", "before white space that is no space", ' ', '\n', THE,);
     CHECK(t, "!e\xcc\x81", "without NFC", _BANG, 'e', 0xcc, 0x81,);
     test_cuts(t, "prefix space, no NFC");
     tokenizer_free(t);
@@ -290,7 +295,8 @@ static void test_variants(void)
     CHECK(t, "a1!a", "no splitter: merges by rank alone", A1, BANG_A,);
     tokenizer_free(t);
 
-    t = open_small((struct small){ .model = "\"ignore_merges\": true,", .more_added = ", {\"id\": 5000, \"content\": \"zz\"}" });
+    t = open_small((struct small){ .model = "\"ignore_merges\": true,",
+        .more_added = ", {\"id\": 5000, \"content\": \"zz\"}" });
     CHECK(t, "!\n!", "ignore_merges leaves other pieces to the merges", '!', '\n', '!',);
     CHECK(t, "bcazz", "and a token far above the others", BC, 'a', 5000,);
     ok(tokenizer_size(t) == 5001, "ids may have gaps");
@@ -315,7 +321,7 @@ static void test_refusals(void)
            "the normalizer NFKC is not supported");
     refuse((struct small){ .pre = "{\"type\": \"Split\"}" }, "the pre-tokenizer Split is not supported");
     refuse((struct small){ .pre = "null" }, "no pre-tokenizer");
-    refuse((struct small){ .pre = "{\"type\": \"ByteLevel\", \"use_regex\": 1}" }, "use_regex is neither true nor false");
+    refuse((struct small){ .pre = "{\"type\": \"ByteLevel\", \"use_regex\": 1}" }, "use_regex is neither true nor");
     refuse((struct small){ .model = "\"dropout\": 0.1," }, "model.dropout");
     refuse((struct small){ .model = "\"end_of_word_suffix\": \"</w>\"," }, "model.end_of_word_suffix");
     refuse((struct small){ .model = "\"continuing_subword_prefix\": \"##\"," }, "model.continuing_subword_prefix");
@@ -324,8 +330,9 @@ static void test_refusals(void)
     refuse((struct small){ .more_added = ", {\"id\": 300000000, \"content\": \"q\"}" }, "the id of token \"q\"");
     refuse((struct small){ .more_added = ", {\"id\": -1, \"content\": \"q\"}" }, "the id of token \"q\"");
     refuse((struct small){ .more_added = ", {\"id\": 100, \"content\": \"qq\"}" }, "two tokens have the id 100");
-    refuse((struct small){ .more_added = ", {\"id\": 100, \"content\": \"q\"}" }, "has the id 100, and 113 in model.vocab");
-    refuse((struct small){ .more_added = ", {\"id\": 900, \"content\": \"q!\", \"lstrip\": 1}" }, "lstrip is neither true nor");
+    refuse((struct small){ .more_added = ", {\"id\": 100, \"content\": \"q\"}" }, "the id 100, and 113 in model.vocab");
+    refuse((struct small){ .more_added = ", {\"id\": 900, \"content\": \"q!\", \"lstrip\": 1}" },
+           "q!: lstrip is neither");
     refuse((struct small){ .more_added = ", 7" }, "an entry without a content string");
 }
 

@@ -1,0 +1,37 @@
+/* recipe: how a kind is fitted when the user says no more: the published presets, and the default of each kind. */
+/* SPDX-License-Identifier: MIT */
+#ifndef RECIPE_H
+#define RECIPE_H
+
+#include "kinds/fit.h"
+
+/* Objectives of the literature differ in what they average. With an objective written as given here, lambda of
+ * |x_hat - x|^2 + lambda sum f is: */
+enum l1_units {
+    L1_CANONICAL,       /* |r|^2 + l1 sum f:                l1 */
+    L1_CUNNINGHAM,      /* |r|^2 / d + l1 sum f:            l1 d */
+    L1_SHARKEY,         /* |r|^2 / d + (l1 / m) sum f:      l1 d / m */
+};
+extern const char *const l1_unit_names[];
+double l1_canonical(double l1, enum l1_units units, size_t d_model, size_t d_sae);
+
+struct recipe {
+    const char *name, *about;
+    const char *kind;
+    double ratio;                       /* d_sae / d_model */
+    double l1;
+    enum l1_units units;
+    bool rms;                           /* l1 is for rows scaled to E|x|^2 = d_model */
+    size_t batch;
+    double lr, beta1, beta2, eps;
+    uint64_t warmup, l1_warmup;
+    double decay;
+    enum fit_center center;
+    bool apply_b_dec;
+};
+
+/* The presets, ending with NULL, and their names in the same order. */
+extern const struct recipe *const presets[];
+extern const char *const preset_names[];
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#define _XOPEN_SOURCE 700
+#include "tools/modeltool.h"
+#include "ground/io.h"
+#include "ground/mem.h"
+#include "tools/tool.h"
+
+#include <nettle/sha2.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *tool_model_name(const char *dir)
+{
+    char *real = realpath(dir, NULL);
+    const char *path = real ? real : dir, *slash = strrchr(path, '/');
+    char shown[256];
+    err_mask(shown, sizeof shown, slash && slash[1] ? slash + 1 : path);
+    free(real);
+    return mem_string(shown);
+}
+
+char *tool_tokenizer_digest(const char *dir)
+{
+    char *path = mem_format("%s/tokenizer.json", dir), *hex = mem_alloc(2 * SHA256_DIGEST_SIZE + 1, 1);
+    uint8_t sum[SHA256_DIGEST_SIZE];
+    struct sha256_ctx sha;
+    size_t len;
+    const void *p = io_map(path, &len);
+    if (!p)
+        tool_die();
+    sha256_init(&sha);
+    sha256_update(&sha, len, p);
+    sha256_digest(&sha, sizeof sum, sum);
+    for (size_t i = 0; i < sizeof sum; i++) {
+        hex[2 * i] = "0123456789abcdef"[sum[i] >> 4];
+        hex[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
+    }
+    hex[2 * sizeof sum] = 0;
+    io_unmap(p, len);
+    free(path);
+    return hex;
+}
