@@ -351,6 +351,10 @@ static int array_finish(struct array_out *a, enum dtype type, size_t d)
     struct iovec iov = { buf, 0 };
     if (a->spool) {
         iov.iov_len = npy_write_header((unsigned char *)buf, &h);
+        if (fflush(a->spool)) {             /* rewind() would forget the error */
+            err_sys("temporary file: write error");
+            tool_die();
+        }
         rewind(a->spool);
         do {
             if (iov.iov_len && io_put(a->out, &iov, 1))

@@ -106,8 +106,10 @@ static const void *data_of(const struct batch *b, const char *name)
 void batch_keep(struct batch *out, const struct batch *b)
 {
     *out = *b;
-    for (size_t i = 0; i < b->cols; i++)
+    for (size_t i = 0; i < b->cols; i++) {
+        out->col[i].name = mem_string(b->col[i].name);      /* a reader's names live in its record */
         out->col[i].data = copy_of(b->col[i].data, column_bytes(&b->col[i]));
+    }
     const struct column *x = batch_column(b, "x"), *val = batch_column(b, "val");
     if (b->x)
         out->x = copy_of(b->x, x->shape[0] * x->shape[1] * sizeof *b->x);
@@ -127,6 +129,8 @@ void batch_unkeep(struct batch *out)
 {
     free((void *)(uintptr_t)out->x);
     free((void *)(uintptr_t)out->val);
+    for (size_t i = 0; i < out->cols; i++)
+        free((void *)(uintptr_t)out->col[i].name);
     batch_unpick(out);
     out->n = 0;
 }

@@ -150,11 +150,13 @@ struct stream_reading {
 static int bad_record(struct stream_in *s)
 {
     char where[40];
-    snprintf(where, sizeof where, "record %llu", (unsigned long long)s->record);
-    if (err_status() == ERR_SYSTEM)
+    const char *name = io_name(s->io);
+    size_t n = strlen(name);
+    if (err_status() == ERR_SYSTEM || (!strncmp(err_text(), name, n) && err_text()[n] == ':'))
         return -1;                      /* io has named the input */
+    snprintf(where, sizeof where, "record %llu", (unsigned long long)s->record);
     err_in(where);
-    return err_in(io_name(s->io));
+    return err_in(name);
 }
 
 static int read_header(struct stream_in *s)
@@ -318,6 +320,17 @@ static int check_ends(const uint32_t *end, size_t n, size_t limit, const char *n
     return 0;
 }
 
+/* The texts of the rows are all of the text. */
+static int check_text(const struct batch *b)
+{
+    size_t bytes = batch_column(b, "text")->shape[0];
+    if (check_ends(b->text_end, b->n, bytes, "text_end"))
+        return -1;
+    if (bytes != (b->n ? b->text_end[b->n - 1] : 0))
+        return err_data("column text: %zu bytes, the last row's end at %u", bytes, b->n ? b->text_end[b->n - 1] : 0);
+    return 0;
+}
+
 static int check_codes(struct stream_in *s, const uint32_t *ptr, const uint32_t *idx, size_t nnz)
 {
     size_t n = s->private->whole.n;
@@ -354,7 +367,7 @@ static int resolve(struct stream_in *s)
     b->text_end = text_end;
     if (!b->text != !b->text_end)
         return err_data("text and text_end come together or not at all");
-    if (b->text && check_ends(b->text_end, b->n, batch_column(b, "text")->shape[0], "text_end"))
+    if (b->text && check_text(b))
         return -1;
     if (s->kind == STREAM_ACTS && (b->ptr || b->idx || val))
         return err_data("acts with columns of codes");
@@ -369,11 +382,18 @@ static int resolve(struct stream_in *s)
     return check_codes(s, b->ptr, b->idx, p->nnz);
 }
 
+/* obj[key], or -1 where there is no such number. */
+static json_int_t whole_number(const json_t *obj, const char *key)
+{
+    const json_t *v = json_object_get(obj, key);
+    return json_is_integer(v) ? json_integer_value(v) : -1;
+}
+
 static int read_batch(struct stream_in *s)
 {
     struct stream_reading *p = s->private;
     const json_t *m = p->frame.meta, *cols = json_object_get(m, "cols"), *n = json_object_get(m, "n");
-    json_int_t rows = json_integer_value(n), row = json_integer_value(json_object_get(m, "row"));
+    json_int_t rows = json_integer_value(n), row = whole_number(m, "row");
     p->at = 0;
     p->whole = (struct batch){ .n = (size_t)rows, .row = s->row, .section = s->section, .record = s->record };
     if (!json_is_integer(n) || rows < 0 || rows > STREAM_ROWS)
@@ -399,8 +419,7 @@ static int read_end(struct stream_in *s)
 {
     struct stream_reading *p = s->private;
     const json_t *m = p->frame.meta, *nnz = json_object_get(m, "nnz");
-    json_int_t rows = json_integer_value(json_object_get(m, "rows"));
-    json_int_t batches = json_integer_value(json_object_get(m, "batches"));
+    json_int_t rows = whole_number(m, "rows"), batches = whole_number(m, "batches");
     if (rows < 0 || (uint64_t)rows != s->row || batches < 0 || (uint64_t)batches != p->batches)
         return err_data("the end record counts %lld rows in %lld batches, %llu in %llu came", (long long)rows,
                         (long long)batches, (unsigned long long)s->row, (unsigned long long)p->batches);
@@ -479,6 +498,11 @@ static size_t first_bad(const float *x, size_t n)
     return n;
 }
 
+static int not_finite(uint64_t row)
+{
+    return err_data("row %llu: a value that is not finite", (unsigned long long)row);
+}
+
 static int check_finite(struct stream_in *s, const struct batch *b)
 {
     size_t n = b->x ? b->n * s->d : b->ptr[b->n], bad = first_bad(b->x ? b->x : b->val, n), row = 0;
@@ -489,7 +513,7 @@ static int check_finite(struct stream_in *s, const struct batch *b)
     else
         while (b->ptr[row + 1] <= bad)
             row++;
-    return err_data("row %llu: a value that is not finite", (unsigned long long)(b->row + row));
+    return not_finite(b->row + row);
 }
 
 static int hand_out(struct stream_in *s, struct batch *b)
@@ -618,20 +642,44 @@ static double square_of(const void *row, enum dtype t, size_t d, float *scratch)
     return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
-static void take_stats(struct stream_writing *p, const struct batch *b)
+static int take_row_stats(struct stream_out *s, const struct column *x, size_t n)
 {
-    const struct column *x = batch_column(b, "x"), *idx = batch_column(b, "idx");
-    if (idx)
-        p->pairs += idx->shape[0];
-    if (!x)
-        return;
+    struct stream_writing *p = s->private;
     float *scratch = mem_alloc(p->d, sizeof *scratch);
-    for (size_t r = 0; r < b->n; r++) {
+    int bad = 0;
+    for (size_t r = 0; r < n && !bad; r++) {
         double q = square_of((const char *)x->data + r * p->d * dtype_size(x->type), x->type, p->d, scratch);
         p->square += q;
         p->norm += sqrt(q);
+        if (!isfinite(q) && !s->allow_nan)
+            bad = not_finite(p->rows + r);
     }
     free(scratch);
+    return bad;
+}
+
+static int take_code_stats(struct stream_out *s, const struct column *ptr, const struct column *val)
+{
+    size_t n = val->shape[0], row = 0;
+    s->private->pairs += n;
+    if (s->allow_nan)
+        return 0;
+    float *scratch = mem_alloc(n, sizeof *scratch);
+    dtype_load(scratch, val->data, val->type, n);
+    size_t bad = first_bad(scratch, n);
+    free(scratch);
+    if (bad == n)
+        return 0;
+    while (((const uint32_t *)ptr->data)[row + 1] <= bad)
+        row++;
+    return not_finite(s->private->rows + row);
+}
+
+/* Totals for the end record; -1 and a sentence where a number is not finite and may not be. */
+static int take_stats(struct stream_out *s, const struct batch *b)
+{
+    const struct column *x = batch_column(b, "x"), *val = batch_column(b, "val");
+    return x ? take_row_stats(s, x, b->n) : val ? take_code_stats(s, batch_column(b, "ptr"), val) : 0;
 }
 
 int stream_put(struct stream_out *s, const struct batch *b)
@@ -642,8 +690,9 @@ int stream_put(struct stream_out *s, const struct batch *b)
         const struct column *c = &b->col[i];
         bin[i] = (struct iovec){ (void *)(uintptr_t)c->data, column_bytes(c) };
     }
+    if (take_stats(s, b))
+        return err_in(io_out_name(s->io));
     json_t *m = describe(b, p->rows);
-    take_stats(p, b);
     int r = frame_write(s->io, "B", m, bin, b->cols);
     json_decref(m);
     p->rows += b->n;

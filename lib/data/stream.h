@@ -98,6 +98,7 @@ const char *stream_name(const struct stream_in *s);
 struct stream_out {
     struct io_out *io;
     uint64_t section;                   /* of the input this mirrors: see tools/tool.h */
+    bool allow_nan;                     /* stream_put() refuses a number that is not finite unless this is set */
     struct stream_writing *private;
 };
 

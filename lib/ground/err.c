@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ground/err.h"
+#include "ground/utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -11,10 +12,17 @@ static _Thread_local enum err_status status = ERR_SYSTEM;
 
 void err_mask(char *dst, unsigned long size, const char *src)
 {
-    unsigned long n = 0;
-    for (; *src && n + 1 < size; src++) {
-        unsigned char c = (unsigned char)*src;
-        dst[n++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+    unsigned long n = 0, left = strlen(src);
+    while (left) {
+        unsigned long len = utf8_length(src, left), take = len ? len : 1;
+        if (n + take >= size)
+            break;
+        memcpy(dst + n, src, take);
+        if (!len || (unsigned char)*src < 0x20 || *src == 0x7f)
+            dst[n] = '?';
+        n += take;
+        src += take;
+        left -= take;
     }
     dst[n] = 0;
 }

@@ -125,7 +125,7 @@ static void bad_number(const struct opt *o, const char *value)
 
 static bool in_range(const struct opt *o, double v)
 {
-    return o->lo == o->hi || (v >= o->lo && v <= o->hi);
+    return isfinite(v) && (o->lo == o->hi || (v >= o->lo && v <= o->hi));
 }
 
 static void choose(const struct opt *o, const char *value)
@@ -396,14 +396,25 @@ bool opt_given(const void *var)
 
 /* ---- history ---- */
 
+/* The fewest digits that read back as v. */
+static char *real_words(double v)
+{
+    char text[40];
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    return mem_string(text);
+}
+
 static char *value_words(const struct opt *o)
 {
     switch (o->type) {
     case OPT_COUNT:
         return in_range(o, (double)*(int64_t *)o->var) ? mem_format("%lld", (long long)*(int64_t *)o->var) : NULL;
     case OPT_REAL:
-        return isnan(*(double *)o->var) || !in_range(o, *(double *)o->var) ? NULL
-                                                                          : mem_format("%.9g", *(double *)o->var);
+        return in_range(o, *(double *)o->var) ? real_words(*(double *)o->var) : NULL;
     case OPT_STRING:
         return *(const char **)o->var ? mem_string(*(const char **)o->var) : NULL;
     case OPT_CHOICE:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/table.h"
 #include "ground/mem.h"
+#include "ground/utf8.h"
 #include "tools/tool.h"
 
 #include <math.h>
@@ -27,25 +28,11 @@ void text_plain(struct text *t, const char *s)
     text_add(t, s, strlen(s));
 }
 
-/* The length of the well-formed UTF-8 character at p (of n bytes), 0 when there is none. */
-static size_t character(const uint8_t *p, size_t n)
-{
-    size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-    if (!len || len > n)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool beyond = (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf4 && p[1] >= 0x90);
-    return overlong || beyond ? 0 : len;
-}
-
 void text_bytes(struct text *t, const uint8_t *p, size_t n)
 {
     char hex[8];
     for (size_t i = 0, len; i < n; i += len ? len : 1) {
-        len = character(p + i, n - i);
+        len = utf8_length(p + i, n - i);
         if (p[i] == '\t')
             text_add(t, "\\t", 2);
         else if (p[i] == '\n')

@@ -63,8 +63,16 @@ void tool_warn(const char *format, ...)
     va_end(ap);
 }
 
+/* jansson checks few of its own allocations as it goes: with this one they cannot fail. */
+static void *json_room(size_t n)
+{
+    return mem_alloc(n, 1);
+}
+
 void tool_begin(int *argc, char ***argv, const struct opt_usage *usage, const struct opt *table)
 {
+    io_hold_standard();
+    json_set_alloc_funcs(json_room, free);
     opt_parse(argc, argv, usage, table);
     io_tidy_on_signals();
     par_start((int)opt.threads);
@@ -122,21 +130,34 @@ static struct {
     json_t *changes, *entry;
 } made;
 
+/* A string as it is where it is UTF-8, masked where it is not: JSON has no other. */
+static json_t *json_text(const char *s)
+{
+    json_t *j = json_string(s);
+    char *masked = NULL;
+    if (!j) {
+        masked = mem_alloc(strlen(s) + 1, 1);
+        err_mask(masked, strlen(s) + 1, s);
+        j = json_string(masked);
+    }
+    free(masked);
+    return j;
+}
+
 json_t *tool_history(char **inputs, size_t n)
 {
     size_t words;
     char **word = opt_history(&words);
     json_t *args = json_array(), *in = json_array();
     for (size_t i = 0; i < words; i++) {
-        json_array_append_new(args, json_string(word[i]));
+        json_array_append_new(args, json_text(word[i]));
         free(word[i]);
     }
     free(word);
     for (size_t i = 0; i < n; i++) {
         char shown[600];
         err_mask(shown, sizeof shown, inputs[i]);
-        json_t *name = json_string(shown);
-        json_array_append_new(in, name ? name : json_string("?"));
+        json_array_append_new(in, json_text(shown));
     }
     json_t *h = json_pack("{s:s,s:s,s:o,s:o}", "tool", mem_program, "version", SAETOOLS_VERSION, "args", args, "in", in);
     if (!h)
@@ -182,6 +203,7 @@ static struct stream_out *create(const char *path, const json_t *head)
     struct stream_out *out = io ? stream_create(io, head) : NULL;
     if (!out)
         tool_die();
+    out->allow_nan = opt.allow_nan;
     return out;
 }
 
