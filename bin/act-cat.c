@@ -64,7 +64,9 @@ static const struct opt_usage usage = {
 
 static json_t *totals(const struct stream_in *in)
 {
-    json_t *t = json_pack("{s:s,s:O,s:I,s:I,s:I,s:O?}", "file", stream_name(in), "header", in->head, "sections",
+    char name[4096];
+    err_mask(name, sizeof name, stream_name(in));       /* JSON has UTF-8 only */
+    json_t *t = json_pack("{s:s,s:O,s:I,s:I,s:I,s:O?}", "file", name, "header", in->head, "sections",
                           (json_int_t)in->section + 1, "rows", (json_int_t)in->total_rows, "batches",
                           (json_int_t)in->total_batches, "end", stream_end(in));
     if (!t)
@@ -72,26 +74,35 @@ static json_t *totals(const struct stream_in *in)
     return t;
 }
 
+static void print_totals(struct io_out *out, const struct stream_in *in)
+{
+    json_t *t = totals(in);
+    char *text = json_dumps(t, opt.json ? JSON_COMPACT : JSON_INDENT(2));
+    if (!text)
+        mem_die(0);
+    struct iovec part[] = { { text, strlen(text) }, { (char[]){ '\n' }, 1 } };
+    if (io_put(out, part, 2))
+        tool_die();
+    free(text);
+    json_decref(t);
+}
+
 static int look(int argc, char **argv)
 {
+    struct io_out *out = o.info ? io_create(opt.output, (int)opt.zlevel) : NULL;
+    if (o.info && !out)
+        tool_die();
     for (int i = 0; i < argc || i == 0; i++) {
         struct stream_in *in = tool_open(argc, argv, i);
         struct batch b;
         while (tool_next(in, &b))
             ;
-        if (o.info) {
-            json_t *t = totals(in);
-            json_dumpf(t, stdout, opt.json ? JSON_COMPACT : JSON_INDENT(2));
-            putchar('\n');
-            json_decref(t);
-        }
+        if (out)
+            print_totals(out, in);
         stream_close(in);
     }
-    if (fflush(stdout) || ferror(stdout)) {
-        err_sys("write error");
-        err_in("<stdout>");
+    if (out && io_commit(out))
         tool_die();
-    }
     return 0;
 }
 
@@ -171,6 +182,8 @@ static void open_stream(struct input *p)
     stream_close(p->in);
     p->in = in;
     p->d = in->d;
+    if (o.type >= 0)
+        tool_slice(in, in->d);              /* wider numbers must not make a record too large */
     p->dtype = p->dtype == DTYPE_NONE ? in->dtype : p->dtype;
     if (in->dtype != p->dtype && o.type < 0)
         tool_die_data("%s: rows are %s behind %s: say -t to cast them", stream_name(in), dtype_name(in->dtype),

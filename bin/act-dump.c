@@ -466,6 +466,8 @@ int main(int argc, char **argv)
         opt_misuse("-p HOOK is missing (--info lists the hooks)");
     if (o.pattern && !strstr(o.pattern, "{hook}"))
         opt_misuse("-O: '%s' does not hold {hook}", o.pattern);
+    if (o.pattern && opt.output)
+        opt_misuse("-O and -o exclude each other");
     if (acts && o.hooks.n > 1 && !o.pattern)
         opt_misuse("several hooks need -O PATTERN");
     if (o.split && (o.input != CORPUS_TEXT || !*o.split))

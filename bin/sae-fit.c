@@ -6,13 +6,14 @@
 #include "data/shuffle.h"
 #include "ground/mem.h"
 #include "kinds/recipe.h"
-#include "maths/blas.h"
+#include "tools/arith.h"
 #include "tools/saetool.h"
 #include "tools/table.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,29 +36,33 @@ static const struct opt table[] = {
     { .type = OPT_GROUP, .help = "What is fitted" },
     { OPT_CHOICE, .name = "kind", .var = &o.kind, .arg = "KIND", .help = "kind of dictionary", .choices = kind_names,
       .shown = "the preset's, else tied", .numbers = true },
-    { OPT_CHOICE, .name = "preset", .var = &o.preset, .arg = "NAME", .help = "kind, size, normalisation and schedule as "
-      "published; options given besides win. Without it, defaults are the kind's own", .choices = preset_names,
+    { OPT_CHOICE, .name = "preset", .var = &o.preset, .arg = "NAME", .help = "kind, size, normalisation and "
+      "schedule as published; options given besides win. Without it, defaults are the kind's own",
+      .choices = preset_names,
       .shown = "", .numbers = true },
-    { OPT_REAL, .letter = 'x', .name = "ratio", .var = &o.ratio, .arg = "RATIO", .help = "features for each dimension of "
-      "the rows", .lo = 1e-6, .hi = 1e6, .shown = "the preset's or kind's" },
+    { OPT_REAL, .letter = 'x', .name = "ratio", .var = &o.ratio, .arg = "RATIO", .help = "features for each "
+      "dimension of the rows", .lo = 1e-6, .hi = 1e6, .shown = "the preset's or kind's" },
     { OPT_COUNT, .name = "d-sae", .var = &o.d_sae, .arg = "N", .help = "the same as a number of features", .lo = 1,
       .hi = STREAM_WIDTH, .shown = "from -x", .numbers = true },
-    { OPT_REAL, .name = "l1", .var = &o.l1, .arg = "LAMBDA", .help = "weight of the penalty: the loss is the mean over rows "
-      "of |x_hat - x|^2 + LAMBDA sum f", .lo = 0, .hi = 1e30, .shown = "the preset's or kind's", .numbers = true },
+    { OPT_REAL, .name = "l1", .var = &o.l1, .arg = "LAMBDA", .help = "weight of the penalty: the loss is the mean "
+      "over rows of |x_hat - x|^2 + LAMBDA sum f", .lo = 0, .hi = 1e30, .shown = "the preset's or kind's",
+      .numbers = true },
     { OPT_CHOICE, .name = "l1-units", .var = &o.units, .arg = "UNITS", .help = "what --l1 is meant in. cunningham: the "
-      "squares are averaged over dimensions (LAMBDA times d_model); sharkey: f is averaged over features too (LAMBDA times "
-      "d_model / d_sae)", .choices = l1_unit_names, .shown = "canonical, as above", .numbers = true },
-    { OPT_CHOICE, .name = "normalize", .var = &o.normalize, .arg = "HOW", .help = "rms: fit rows times s, their mean square "
-      "norm then being d_model; LAMBDA and what is logged are in those units, the dictionary is not", .choices =
-      normalize_names, .shown = "the preset's or kind's", .numbers = true },
-    { OPT_CHOICE, .name = "center", .var = &o.center, .arg = "HOW", .help = "where b_dec begins, for kinds that have one: at "
-      "zero, or the mean or geometric median of the first buffer of rows", .choices = center_names,
+      "squares are averaged over dimensions (LAMBDA times d_model); sharkey: f is averaged over features too "
+      "(LAMBDA times d_model / d_sae)", .choices = l1_unit_names, .shown = "canonical, as above", .numbers = true },
+    { OPT_CHOICE, .name = "normalize", .var = &o.normalize, .arg = "HOW", .help = "rms: fit rows times s, their "
+      "mean square norm then being d_model; LAMBDA and what is logged are in those units, the dictionary is not",
+      .choices = normalize_names, .shown = "none; without --l1 what the preset's or kind's LAMBDA is meant for",
+      .numbers = true },
+    { OPT_CHOICE, .name = "center", .var = &o.center, .arg = "HOW", .help = "where b_dec begins, for kinds that "
+      "have one: at zero, or the mean or geometric median of the first buffer of rows", .choices = center_names,
       .shown = "the preset's or kind's", .numbers = true },
 
     { .type = OPT_GROUP, .help = "Rows and steps" },
-    { OPT_COUNT, .letter = 'n', .name = "rows", .var = &o.rows, .arg = "ROWS", .help = "use the first ROWS rows", .lo = 1,
-      .hi = 9e15, .shown = "all", .numbers = true },
-    { OPT_COUNT, .name = "epochs", .var = &o.epochs, .arg = "N", .help = "go through them N times; above 1 needs a file",
+    { OPT_COUNT, .letter = 'n', .name = "rows", .var = &o.rows, .arg = "ROWS", .help = "use the first ROWS rows",
+      .lo = 1, .hi = 9e15, .shown = "all", .numbers = true },
+    { OPT_COUNT, .name = "epochs", .var = &o.epochs, .arg = "N",
+      .help = "go through them N times; above 1 needs a file",
       .lo = 1, .hi = 1e6, .numbers = true },
     { OPT_COUNT, .name = "buffer", .var = &o.buffer, .arg = "ROWS", .help = "shuffle buffer: a row is drawn from among "
       "ROWS", .lo = 1, .hi = 1e9, .numbers = true },
@@ -65,10 +70,10 @@ static const struct opt table[] = {
       .hi = 1 << 20, .shown = "the preset's or kind's", .numbers = true },
     { OPT_REAL, .name = "lr", .var = &o.lr, .arg = "RATE", .help = "learning rate of Adam", .lo = 0, .hi = 1e6,
       .shown = "the preset's or kind's", .numbers = true },
-    { OPT_COUNT, .name = "warmup", .var = &o.warmup, .arg = "STEPS", .help = "the rate rises from 0 in STEPS steps", .lo = 0,
-      .hi = 9e15, .shown = "the preset's or kind's", .numbers = true },
-    { OPT_REAL, .name = "decay", .var = &o.decay, .arg = "SHARE", .help = "the rate falls to 0 over the last SHARE of all "
-      "steps; on a pipe that does not say how many rows it has this needs -n", .lo = 0, .hi = 1,
+    { OPT_COUNT, .name = "warmup", .var = &o.warmup, .arg = "STEPS", .help = "the rate rises from 0 in STEPS steps",
+      .lo = 0, .hi = 9e15, .shown = "the preset's or kind's", .numbers = true },
+    { OPT_REAL, .name = "decay", .var = &o.decay, .arg = "SHARE", .help = "the rate falls to 0 over the last SHARE "
+      "of all steps; on a pipe that does not say how many rows it has this needs -n", .lo = 0, .hi = 1,
       .shown = "the preset's or kind's", .numbers = true },
     { OPT_COUNT, .name = "l1-warmup", .var = &o.l1_warmup, .arg = "STEPS", .help = "LAMBDA rises from 0 in STEPS steps",
       .lo = 0, .hi = 9e15, .shown = "the preset's or kind's", .numbers = true },
@@ -76,23 +81,23 @@ static const struct opt table[] = {
       "resampling them is not in this release", .choices = resample_names, .numbers = true },
 
     { .type = OPT_GROUP, .help = "Watching" },
-    { OPT_STRING, .name = "log", .var = &o.log, .arg = "FILE", .help = "table of step, rows, loss, mse, fvu, l0, dead, lr "
-      "and seconds; each line is of the steps since the line before" },
+    { OPT_STRING, .name = "log", .var = &o.log, .arg = "FILE", .help = "table of step, rows, loss, mse, fvu, l0, "
+      "dead, lr and seconds; each line is of the steps since the line before" },
     { OPT_COUNT, .name = "log-every", .var = &o.log_every, .arg = "STEPS", .help = "a line each STEPS steps", .lo = 1,
       .hi = 9e15 },
-    { OPT_STRING, .name = "eval", .var = &o.eval, .arg = "FILE", .help = "measure these held-out rows too at every line, "
-      "and at the end" },
-    { OPT_COUNT, .name = "dead-window", .var = &o.window, .arg = "ROWS", .help = "a feature is dead that has not fired in "
-      "the last ROWS rows", .lo = 1, .hi = 9e15 },
-    { OPT_FLAG, .name = "info", .var = &o.info, .help = "print what the file SAE holds, and the commands that would make it "
-      "again" },
+    { OPT_STRING, .name = "eval", .var = &o.eval, .arg = "FILE", .help = "measure these held-out rows too: at every "
+      "line of the log, and at the end" },
+    { OPT_COUNT, .name = "dead-window", .var = &o.window, .arg = "ROWS", .help = "a feature is dead that has not "
+      "fired in the last ROWS rows", .lo = 1, .hi = 9e15 },
+    { OPT_FLAG, .name = "info", .var = &o.info, .help = "print what the file SAE holds, and the commands that would "
+      "make it again" },
     { .type = OPT_END },
 };
 
 static const struct opt_usage usage = {
     .tool = "sae-fit", .synopsis = "-o SAE [OPTION]... [ACTS]\n       sae-fit --info SAE",
     .about = "Fit a dictionary to a stream of activations.",
-    .common = OPT_OUTPUT | OPT_THREADS | OPT_SEED | OPT_STREAM | OPT_JSON, .max_operands = 1, .version = tool_version_blas,
+    .common = OPT_OUTPUT | OPT_SEED | OPT_STREAM | OPT_JSON, .max_operands = 1, .version = tool_version_arithmetic,
 };
 
 /* ---- the rows ---- */
@@ -172,7 +177,7 @@ static uint64_t count_rows(const char *path)
 static uint64_t total_rows(const struct source *s, bool exactly)
 {
     const json_t *stated = json_object_get(s->in->head, "rows");
-    uint64_t rows = json_is_integer(stated) && json_integer_value(stated) > 0 ? (uint64_t)json_integer_value(stated) : 0;
+    uint64_t rows = json_integer_value(stated) > 0 ? (uint64_t)json_integer_value(stated) : 0;
     if (exactly && io_seekable(s->in->io))
         rows = count_rows(s->path);             /* a header speaks of its own section only */
     else if (exactly && !rows && o.rows < 0)
@@ -201,10 +206,13 @@ static void resolve(size_t d)
         opt_misuse("-x: %" PRId64 " features, not 1 to %d", o.d_sae, STREAM_WIDTH);
     if (o.units < 0)
         o.units = opt_given(&o.l1) ? L1_CANONICAL : (int)r->units;
+    if (!opt_given(&o.l1) && o.normalize >= 0 && (o.normalize == NORMALIZE_RMS) != r->rms)
+        opt_misuse("--normalize %s needs --l1: the usual one is for rows that are %s", normalize_names[o.normalize],
+                   r->rms ? "scaled" : "not scaled");
+    if (o.normalize < 0)
+        o.normalize = r->rms && !opt_given(&o.l1) ? NORMALIZE_RMS : NORMALIZE_NONE;
     if (!opt_given(&o.l1))
         o.l1 = r->l1;
-    if (o.normalize < 0)
-        o.normalize = r->rms ? NORMALIZE_RMS : NORMALIZE_NONE;
     if (o.center < 0)
         o.center = (int)r->center;
     if (!opt_given(&o.batch))
@@ -239,7 +247,7 @@ struct watch {
     FILE *log;
     double began;
     uint64_t rows, total;       /* used so far; of all, 0: not known */
-    struct fit_report eval;
+    struct fit_report last;     /* of the last line */
 };
 
 static void log_write(struct watch *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -289,16 +297,17 @@ static struct fit_report evaluate(struct fit *f)
 /* A line of the steps since the last one. */
 static void watch_line(struct watch *w, struct fit *f, double rate)
 {
-    struct fit_report r = fit_tally_report(&f->tally, f->o.dead_window);
+    struct fit_report r = fit_tally_report(&f->tally, f->o.dead_window), held = { .rows = 0 };
+    w->last = r;
     fit_tally_reset(&f->tally);
-    if (o.eval)
-        w->eval = evaluate(f);
     if (!w->log)
         return;
-    log_write(w, "%" PRIu64 "\t%" PRIu64 "\t%.6g\t%.6g\t%.6g\t%.6g\t%zu\t%.6g\t%.3f", f->step, w->rows, r.loss, r.mse, r.fvu,
-              r.l0, r.dead, rate, tool_clock() - w->began);
     if (o.eval)
-        log_write(w, "\t%.6g\t%.6g\t%.6g\t%.6g\t%zu", w->eval.loss, w->eval.mse, w->eval.fvu, w->eval.l0, w->eval.dead);
+        held = evaluate(f);
+    log_write(w, "%" PRIu64 "\t%" PRIu64 "\t%.6g\t%.6g\t%.6g\t%.6g\t%zu\t%.6g\t%.3f", f->step, w->rows, r.loss, r.mse,
+              r.fvu, r.l0, r.dead, rate, tool_clock() - w->began);
+    if (o.eval)
+        log_write(w, "\t%.6g\t%.6g\t%.6g\t%.6g\t%zu", held.loss, held.mse, held.fvu, held.l0, held.dead);
     log_write(w, "\n");
 }
 
@@ -319,10 +328,8 @@ static void run(struct fit *f, struct shuffle *rows, struct watch *w)
     ssize_t n;
     while ((n = shuffle_take(rows, x, (size_t)o.batch)) > 0) {
         rate = fit_rate(f);
-        if (fit_step(f, x, (size_t)n)) {
-            err_in(o.path);
+        if (fit_step(f, x, (size_t)n))
             tool_die();
-        }
         w->rows += (uint64_t)n;
         watch_progress(w, f);
         if (f->step % (uint64_t)o.log_every == 0)
@@ -330,8 +337,209 @@ static void run(struct fit *f, struct shuffle *rows, struct watch *w)
     }
     if (n < 0)
         tool_die();
-    if (f->tally.rows)
+    if (f->step % (uint64_t)o.log_every)
         watch_line(w, f, rate);
     tool_progress_end();
     free(x);
+}
+
+/* What the next tool will want to know; the history of the rows, and this fit. */
+static void describe(struct sae *sae, const struct stream_in *in, uint64_t rows, char **inputs, size_t n)
+{
+    static const char *const kept[] = { "hook", "model", "model_sha" };
+    json_t *history = json_deep_copy(json_object_get(in->head, "history"));
+    if (!json_is_array(history))
+        history = json_array();
+    if (!opt.no_history && json_array_append_new(history, tool_history(inputs, n)))
+        mem_die(0);
+    char *text = json_dumps(history, JSON_COMPACT), *count = mem_format("%" PRIu64, rows);
+    char *seed = mem_format("%" PRId64, opt.seed);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (json_is_string(json_object_get(in->head, kept[i])))
+            json_object_set(sae->meta, kept[i], json_object_get(in->head, kept[i]));
+    json_object_set_new(sae->meta, "rows", json_string(count));
+    json_object_set_new(sae->meta, "seed", json_string(seed));
+    if (text && json_array_size(history))
+        json_object_set_new(sae->meta, "history", json_string(text));
+    free(text);
+    free(count);
+    free(seed);
+    json_decref(history);
+}
+
+/* Find out now, not after the last row, that the result could not be written. */
+static void try_output(void)
+{
+    struct io_out *out = io_create(opt.output, 0);
+    if (!out)
+        tool_die();
+    io_abort(out);
+}
+
+static void say_end(struct fit *f, const struct watch *w)
+{
+    if (w->last.l0 == 0)
+        tool_warn("note: no feature fires any more: lower --l1, or --lr");
+    else if (w->last.fvu >= 1)
+        tool_warn("note: FVU %.3g, worse than the mean row would do: lower --l1, or fit on more rows", w->last.fvu);
+    if (o.rows >= 0 && w->rows < (uint64_t)o.rows * (uint64_t)o.epochs)
+        tool_warn("note: the input has fewer rows than -n: %" PRIu64 " were used", w->rows);
+    if (o.eval && !opt.quiet) {
+        struct fit_report r = evaluate(f);
+        tool_warn("held-out rows: loss %.6g, mse %.6g, FVU %.4f, L0 %.1f, dead %zu", r.loss, r.mse, r.fvu, r.l0,
+                  r.dead);
+    }
+}
+
+static int fit(int argc, char **argv)
+{
+    struct source src = { .path = argc ? argv[0] : NULL };
+    struct watch w = { .log = NULL };
+    src.in = tool_open(argc, argv, 0);
+    tool_want(src.in, STREAM_ACTS, 0, "");
+    size_t d = src.in->d, n;
+    resolve(d);
+    if (o.epochs > 1 && !io_seekable(src.in->io))
+        opt_misuse("--epochs above 1 needs a file, not %s", stream_name(src.in));
+    w.total = total_rows(&src, o.decay > 0);
+    try_output();
+    watch_open(&w);
+    if (o.eval)
+        stream_close(open_acts(o.eval, d));
+
+    struct fit_options options = fit_options_of(d, w.total);
+    struct shuffle *rows = shuffle_new((size_t)o.buffer, d, (uint64_t)opt.seed, next_rows, &src);
+    struct fit *f = fit_new(&options);
+    if (shuffle_fill(rows))
+        tool_die();
+    const float *first = shuffle_rows(rows, &n);
+    if (!n)
+        tool_die_data("%s: no rows to fit", stream_name(src.in));
+    fit_begin(f, first, n);
+    run(f, rows, &w);
+    struct sae *sae = fit_export(f);
+    if (!sae)
+        tool_die();
+    describe(sae, src.in, w.rows, argv, (size_t)argc);
+    if (saefile_save(opt.output, sae))
+        tool_die();
+    say_end(f, &w);
+    if (w.log && fclose(w.log)) {
+        err_sys("%s: write error", o.log);
+        tool_die();
+    }
+    sae_free(sae);
+    fit_free(f);
+    shuffle_free(rows);
+    stream_close(src.in);
+    return 0;
+}
+
+/* ---- --info ---- */
+
+/* Append a word as a shell would have to be given it. */
+static void text_word(struct text *t, const char *word)
+{
+    if (*word && !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%")]) {
+        text_plain(t, word);
+        return;
+    }
+    text_plain(t, "'");
+    for (const char *c = word; *c; c++) {
+        char one[2] = { *c, 0 };
+        text_plain(t, *c == '\'' ? "'\\''" : one);
+    }
+    text_plain(t, "'");
+}
+
+static void text_words(struct text *t, const json_t *words)
+{
+    size_t i;
+    json_t *word;
+    json_array_foreach(words, i, word) {
+        text_plain(t, " ");
+        text_word(t, json_string_value(word) ? json_string_value(word) : "?");
+    }
+}
+
+/* The commands of the history: one that names no input reads what the one before it wrote. */
+static void text_commands(struct text *t, const char *path, const char *history)
+{
+    json_t *list = json_loads(history, 0, NULL), *step;
+    size_t i;
+    json_array_foreach(list, i, step) {
+        const char *tool = json_string_value(json_object_get(step, "tool"));
+        const json_t *inputs = json_object_get(step, "in");
+        if (i)
+            text_plain(t, json_array_size(inputs) ? "; " : " | ");
+        text_word(t, tool ? tool : "?");
+        text_words(t, json_object_get(step, "args"));
+        if (tool && !strcmp(tool, usage.tool)) {
+            text_plain(t, " -o ");
+            text_word(t, path);
+        }
+        text_words(t, inputs);
+    }
+    json_decref(list);
+}
+
+/* A table's cell: s escaped. */
+static void table_escaped(struct table *t, const char *s)
+{
+    struct text text = { .s = NULL };
+    text_plain(&text, "");
+    text_bytes(&text, (const uint8_t *)s, strlen(s));
+    table_text(t, text.s);
+    free(text.s);
+}
+
+static int info(const char *path)
+{
+    static const char *const columns[] = { "key", "value" };
+    struct sae *sae = tool_sae(path);
+    struct table *t = table_create(columns, 2);
+    struct text commands = { .s = NULL };
+    const char *key, *history = NULL;
+    json_t *value;
+    json_object_foreach(sae->meta, key, value) {
+        if (!strcmp(key, "history")) {
+            history = json_string_value(value);
+            continue;
+        }
+        table_escaped(t, key);
+        table_escaped(t, json_string_value(value));
+    }
+    for (enum sae_tensor k = 0; k < SAE_TENSORS; k++)
+        if (*sae_tensor(sae, k)) {
+            char shape[60];
+            size_t rows = sae_tensor_rows(k, sae->d_sae), width = sae_tensor_width(k, sae->d_model);
+            if (rows > 1 && width > 1)
+                snprintf(shape, sizeof shape, "%zu rows of %zu", rows, width);
+            else
+                snprintf(shape, sizeof shape, "%zu", rows * width);
+            table_text(t, sae_tensors[k].name);
+            table_text(t, shape);
+        }
+    if (history) {
+        text_plain(&commands, "");
+        text_commands(&commands, path, history);
+        table_text(t, "command");
+        table_escaped(t, commands.s);
+    }
+    free(commands.s);
+    sae_free(sae);
+    return table_finish(t);
+}
+
+int main(int argc, char **argv)
+{
+    tool_begin(&argc, &argv, &usage, table);
+    if (o.info && (!argc || opt.output))
+        opt_misuse("--info wants a dictionary, and no -o");
+    if (o.info)
+        return info(argv[0]);
+    if (!opt.output)
+        opt_misuse("-o SAE is required");
+    tool_arithmetic();
+    return fit(argc, argv);
 }

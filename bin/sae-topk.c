@@ -117,6 +117,8 @@ static uint32_t *append(uint32_t *to, size_t *cap, const uint32_t *from, size_t 
     to = mem_grow(to, cap, win.n + n + 1, sizeof *to);
     if (from)
         memcpy(to + win.n, from, n * sizeof *to);
+    else
+        memset(to + win.n, 0, n * sizeof *to);
     return to;
 }
 
@@ -239,15 +241,21 @@ static void offer(struct topk *t, double key, size_t i, float value)
         free(topk_push(t, key, win.row + i, firing_of(i, value)));
 }
 
+/* --distinct: the context that a firing waits for has ended. */
+static void settle(struct feature *f)
+{
+    if (f->pending)
+        free(topk_push(&f->top, f->pending->value, f->pending->row, f->pending));
+    f->pending = NULL;
+}
+
 /* --distinct: hold the best firing of the context in hand until another context begins. */
 static void offer_distinct(struct feature *f, size_t i, float value)
 {
     struct firing *p = f->pending;
     bool same = p && win.has_ctx && p->ctx == win.ctx[i] && p->doc == (win.has_doc ? win.doc[i] : 0);
-    if (p && !same)
-        free(topk_push(&f->top, p->value, p->row, p));
     if (!same)
-        f->pending = NULL;
+        settle(f);
     if ((f->pending && value <= f->pending->value) || !topk_wants(&f->top, value, win.row + i))
         return;
     free(f->pending);
@@ -256,20 +264,41 @@ static void offer_distinct(struct feature *f, size_t i, float value)
 
 /* ---- --tokens ---- */
 
-static char **token_text;                   /* by id: its printable form, once it has been seen */
-static size_t token_texts;
+/* The printable form of each token seen: open addressing by id, cap a power of 2. */
+static struct name {
+    uint32_t id;
+    char *text;                             /* NULL: a free slot */
+} *name;
+static size_t names, name_cap;
+
+static struct name *name_slot(struct name *of, size_t cap, uint32_t id)
+{
+    size_t k = id * 2654435761u % cap;
+    while (of[k].text && of[k].id != id)
+        k = (k + 1) % cap;
+    return &of[k];
+}
 
 static void name_token(size_t i)
 {
     struct text t = { .s = NULL };
-    size_t id = win.tok[i], had = token_texts;
-    token_text = mem_grow(token_text, &token_texts, id + 1, sizeof *token_text);
-    memset(token_text + had, 0, (token_texts - had) * sizeof *token_text);
-    if (token_text[id])
+    if (2 * names >= name_cap) {
+        size_t cap = name_cap ? 2 * name_cap : 256;
+        struct name *bigger = mem_zero(cap, sizeof *bigger);
+        for (size_t k = 0; k < name_cap; k++)
+            if (name[k].text)
+                *name_slot(bigger, cap, name[k].id) = name[k];
+        free(name);
+        name = bigger;
+        name_cap = cap;
+    }
+    struct name *slot = name_slot(name, name_cap, win.tok[i]);
+    if (slot->text)
         return;
     text_plain(&t, "");
     add_token(&t, i);
-    token_text[id] = t.s;
+    *slot = (struct name){ win.tok[i], t.s };
+    names++;
 }
 
 static struct token *token_slot(struct token *table_of, size_t cap, uint32_t id)
@@ -333,6 +362,8 @@ static void advance(bool flush)
     size_t keep = flush ? 0 : (size_t)o.width;
     if (win.done > keep)
         window_drop(win.done - keep);
+    for (size_t i = 0; i < m && flush && o.distinct; i++)
+        settle(&feature[i]);
 }
 
 static void read_all(struct stream_in *in)
@@ -349,9 +380,6 @@ static void read_all(struct stream_in *in)
         advance(false);
     }
     advance(true);
-    for (size_t i = 0; i < m; i++)
-        if (feature[i].pending)
-            free(topk_push(&feature[i].top, feature[i].pending->value, feature[i].pending->row, feature[i].pending));
 }
 
 /* ---- printing ---- */
@@ -406,7 +434,7 @@ static void print_tokens(uint32_t i, struct feature *f)
         const struct token *t = &f->token[k];
         table_count(out, i);
         table_count(out, k + 1);
-        table_text(out, token_text[t->id]);
+        table_text(out, name_slot(name, name_cap, t->id)->text);
         table_count(out, t->id);
         table_count(out, t->count);
         table_real(out, (double)t->count / (double)f->fires);

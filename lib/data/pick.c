@@ -63,7 +63,7 @@ static void *pick_rows(const struct column *c, const size_t *rows, size_t n)
 
 void batch_pick(struct batch *out, const struct batch *b, const size_t *rows, size_t n)
 {
-    *out = (struct batch){ .n = n, .section = b->section };
+    *out = (struct batch){ .n = n, .section = b->section, .head = b->head };
     for (size_t i = 0; i < b->cols; i++) {
         struct column c = b->col[i];
         bool text = named(&c, "text"), text_end = named(&c, "text_end"), ptr = named(&c, "ptr");
@@ -97,15 +97,10 @@ static void *copy_of(const void *p, size_t bytes)
     return copy;
 }
 
-static const void *data_of(const struct batch *b, const char *name)
-{
-    const struct column *c = batch_column(b, name);
-    return c ? c->data : NULL;
-}
-
 void batch_keep(struct batch *out, const struct batch *b)
 {
     *out = *b;
+    json_incref(out->head);
     for (size_t i = 0; i < b->cols; i++) {
         out->col[i].name = mem_string(b->col[i].name);      /* a reader's names live in its record */
         out->col[i].data = copy_of(b->col[i].data, column_bytes(&b->col[i]));
@@ -115,14 +110,7 @@ void batch_keep(struct batch *out, const struct batch *b)
         out->x = copy_of(b->x, x->shape[0] * x->shape[1] * sizeof *b->x);
     if (b->val)
         out->val = copy_of(b->val, val->shape[0] * sizeof *b->val);
-    out->doc = data_of(out, "doc");
-    out->ctx = data_of(out, "ctx");
-    out->pos = data_of(out, "pos");
-    out->tok = data_of(out, "tok");
-    out->text = data_of(out, "text");
-    out->text_end = data_of(out, "text_end");
-    out->ptr = data_of(out, "ptr");
-    out->idx = data_of(out, "idx");
+    batch_point(out);
 }
 
 void batch_unkeep(struct batch *out)
@@ -131,6 +119,7 @@ void batch_unkeep(struct batch *out)
     free((void *)(uintptr_t)out->val);
     for (size_t i = 0; i < out->cols; i++)
         free((void *)(uintptr_t)out->col[i].name);
+    json_decref(out->head);
     batch_unpick(out);
     out->n = 0;
 }

@@ -1,7 +1,8 @@
 /* shuffle: a buffer of rows that gives them out in random order.
  *
  * It is filled first; then each row given out is a random one of the buffer, and the next row of the input takes its
- * place; at the end of the input the buffer drains. Memory is the buffer; the order follows from the seed and the rows. */
+ * place; at the end of the input the buffer drains. Memory is the buffer; the order follows from the seed and the
+ * rows. */
 /* SPDX-License-Identifier: MIT */
 #ifndef SHUFFLE_H
 #define SHUFFLE_H
@@ -12,7 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Where rows come from: copy at most n of width d to out. Returns how many, 0 at the end, -1 and a sentence on failure. */
+/* Where rows come from: copy at most n of width d to out. Returns how many, 0 at the end, -1 and a sentence on
+ * failure. */
 typedef ssize_t (*shuffle_source)(void *arg, float *out, size_t n);
 
 struct shuffle;

@@ -38,6 +38,24 @@ static size_t column_items(const struct column *c)
     return n;
 }
 
+static const void *data_of(const struct batch *b, const char *name)
+{
+    const struct column *c = batch_column(b, name);
+    return c ? c->data : NULL;
+}
+
+void batch_point(struct batch *b)
+{
+    b->doc = data_of(b, "doc");
+    b->ctx = data_of(b, "ctx");
+    b->pos = data_of(b, "pos");
+    b->tok = data_of(b, "tok");
+    b->text = data_of(b, "text");
+    b->text_end = data_of(b, "text_end");
+    b->ptr = data_of(b, "ptr");
+    b->idx = data_of(b, "idx");
+}
+
 size_t column_bytes(const struct column *c)
 {
     return column_items(c) * dtype_size(c->type);
@@ -395,7 +413,8 @@ static int read_batch(struct stream_in *s)
     const json_t *m = p->frame.meta, *cols = json_object_get(m, "cols"), *n = json_object_get(m, "n");
     json_int_t rows = json_integer_value(n), row = whole_number(m, "row");
     p->at = 0;
-    p->whole = (struct batch){ .n = (size_t)rows, .row = s->row, .section = s->section, .record = s->record };
+    p->whole = (struct batch){ .n = (size_t)rows, .row = s->row, .section = s->section, .record = s->record,
+                               .head = s->head };
     if (!json_is_integer(n) || rows < 0 || rows > STREAM_ROWS)
         return err_data("%lld rows in a batch, at most %d", (long long)rows, STREAM_ROWS);
     if (row < 0 || (uint64_t)row != s->row)
@@ -465,12 +484,6 @@ static int read_record(struct stream_in *s)
     }
 }
 
-static const void *data_of(const struct batch *b, const char *name)
-{
-    const struct column *c = batch_column(b, name);
-    return c ? c->data : NULL;
-}
-
 static const float *as_f32(const struct column *c, float **buf, size_t *cap)
 {
     size_t n = column_items(c);
@@ -525,19 +538,11 @@ static int hand_out(struct stream_in *s, struct batch *b)
         n = s->most;
     batch_cut(b, lo, lo + n, &p->cuts);
     p->at = lo + n;
-    b->doc = data_of(b, "doc");
-    b->ctx = data_of(b, "ctx");
-    b->pos = data_of(b, "pos");
-    b->tok = data_of(b, "tok");
-    b->text = data_of(b, "text");
-    b->text_end = data_of(b, "text_end");
-    if (s->kind == STREAM_ACTS) {
+    batch_point(b);
+    if (s->kind == STREAM_ACTS)
         b->x = as_f32(batch_column(b, "x"), &p->x, &p->x_cap);
-    } else {
-        b->ptr = data_of(b, "ptr");
-        b->idx = data_of(b, "idx");
+    else
         b->val = as_f32(batch_column(b, "val"), &p->val, &p->val_cap);
-    }
     return s->allow_nan ? 0 : check_finite(s, b);
 }
 

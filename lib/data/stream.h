@@ -36,6 +36,7 @@ struct batch {
     size_t n;                           /* rows */
     uint64_t row;                       /* index of the first one within its section */
     uint64_t section, record;           /* readers: which section, and which record of the stream, from 0 */
+    json_t *head;                       /* readers: the header of that section, borrowed like the rest */
     size_t cols;
     struct column col[STREAM_COLUMNS];
     /* The reserved columns as arrays; NULL where the stream has none. Set by readers only. */
@@ -67,6 +68,8 @@ struct batch_cuts {
 };
 void batch_cut(struct batch *b, size_t lo, size_t hi, struct batch_cuts *buf);
 void batch_cuts_free(struct batch_cuts *buf);
+/* Point doc, ctx, pos, tok, text, text_end, ptr and idx at their columns. */
+void batch_point(struct batch *b);
 /* The bytes of row i's text; *len is 0 when there is no text column. */
 const uint8_t *batch_text(const struct batch *b, size_t i, size_t *len);
 

@@ -55,8 +55,8 @@ static void hash(struct sha256_ctx *sha, const char *text)
     sha256_update(sha, strlen(text) + 1, (const uint8_t *)text);
 }
 
-/* SHA-256 of all that says what the codes are: of kind, k, l1, apply_b_dec_to_input and activation_scale as the metadata
- * spell them, then of the tensors in the order of their names: name, type, shape, data. */
+/* SHA-256 of all that says what the codes are: of kind, k, l1, apply_b_dec_to_input and activation_scale as the
+ * metadata spell them, then of the tensors in the order of their names: name, type, shape, data. */
 static void digest(const struct tensor *t, size_t n, const json_t *meta, char hex[2 * SHA256_DIGEST_SIZE + 1])
 {
     static const char *const keys[] = { "kind", "k", "l1", "apply_b_dec_to_input", "activation_scale" };
@@ -193,7 +193,8 @@ static int check_tensors(const struct safetensors *file, const struct kind *kind
     for (enum sae_tensor t = 0; t < SAE_TENSORS; t++) {
         const struct tensor *found = safetensors_find(file, sae_tensors[t].name);
         if (kind->saves & SAE_HAS(t) ? check_tensor(found, t, d_model, d_sae)
-                                     : found && err_data("has a tensor %s, which kind %s does not", found->name, kind->name))
+                                     : found && err_data("has a tensor %s, which kind %s does not", found->name,
+                                                         kind->name))
             return -1;
     }
     return 0;

@@ -126,23 +126,22 @@ static ssize_t decode(struct io_in *in, void *buf, size_t n)
 {
     ZSTD_outBuffer out = { buf, n, 0 };
     while (out.pos == 0) {
-        ZSTD_inBuffer src = { in->raw, in->have, in->at };
-        if (in->mid_frame || in->at < in->have) {       /* inside a frame it may hold decoded bytes back */
-            size_t left = ZSTD_decompressStream(in->z, &out, &src);
-            if (ZSTD_isError(left)) {
-                if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
-                    mem_die(0);
-                return err_data("damaged zstd data: %s", ZSTD_getErrorName(left)), err_in(in->name);
-            }
-            in->at = src.pos;
-            in->mid_frame = left != 0;
-        } else if (in->ended) {
+        if (refill(in))
+            return -1;
+        if (in->at == in->have) {       /* the end: only a frame boundary is a good place for it */
+            if (in->mid_frame)
+                return err_data("zstd data cut short"), err_in(in->name);
             return 0;
         }
-        if (out.pos == 0 && in->at == in->have && in->ended && in->mid_frame)
-            return err_data("zstd data cut short"), err_in(in->name);
-        if (out.pos == 0 && refill(in))
-            return -1;
+        ZSTD_inBuffer src = { in->raw, in->have, in->at };
+        size_t left = ZSTD_decompressStream(in->z, &out, &src);
+        in->at = src.pos;
+        if (ZSTD_isError(left)) {
+            if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+                mem_die(0);
+            return err_data("damaged zstd data: %s", ZSTD_getErrorName(left)), err_in(in->name);
+        }
+        in->mid_frame = left != 0;
     }
     return (ssize_t)out.pos;
 }

@@ -73,8 +73,8 @@ struct fit {
     uint64_t step;                      /* updates done */
     double scale;                       /* s */
     struct fit_param param[SAE_TENSORS];
-    float *enc, *dec;                   /* (d_sae, d_model) rows e_i and d_i as the arithmetic uses them: a parameter, */
-    float *unit;                        /* or, owned, (d_sae, d_model) derived from one by the kind; else NULL */
+    float *enc, *dec;                   /* (d_sae, d_model) rows e_i, d_i as the arithmetic uses them: parameters, or */
+    float *unit;                        /* this, owned: derived from one by the kind; NULL for the others */
     struct fit_tally tally;             /* of the fit itself */
     double first_loss;                  /* L of the first batch */
 

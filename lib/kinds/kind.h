@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct fit;
+struct recipe;
 
 /* The tensors a dictionary may have, in the order they are written. */
 enum sae_tensor {
@@ -39,16 +40,17 @@ struct kind {
     const char *about;              /* one line for --help */
     unsigned saves;                 /* SAE_HAS() of the tensors of a finished dictionary */
     unsigned learns;                /* of those with a gradient and moments while it is fitted */
+    const struct recipe *usual;     /* how it is fitted when the user says no more */
 
-    /* Encoding one row. screen: dot[i] is within slack * enc_norm[i] of the exact <e_i, x>; list every feature that could
-     * fire (ascending, room for d_sae; val is scratch). settle: val holds the exact dots of those listed; keep those that
-     * fire, with their values. Both return how many. */
+    /* Encoding one row. screen: dot[i] is within slack * enc_norm[i] of the exact <e_i, x>; list every feature that
+     * could fire (ascending, room for d_sae; val is scratch). settle: val holds the exact dots of those listed;
+     * keep those that fire, with their values. Both return how many. */
     size_t (*screen)(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val);
     size_t (*settle)(const struct sae *s, uint32_t *idx, float *val, size_t n);
 
     /* Fitting. init draws the parameters; constrain restores, after the parameters of feature i have been set or moved,
-     * what must hold for them and what is derived from them; step does what a batch asks for (see step.h); finish, where
-     * there is one, completes a dictionary into which the parameters have been copied. */
+     * what must hold for them and what is derived from them; step does what a batch asks for (see step.h); finish,
+     * where there is one, completes a dictionary into which the parameters have been copied. */
     void (*init)(struct fit *f);
     void (*constrain)(struct fit *f, size_t i);
     void (*step)(struct fit *f);

@@ -15,17 +15,19 @@ double l1_canonical(double l1, enum l1_units units, size_t d_model, size_t d_sae
     }
 }
 
-/* Cunningham 2023, section 3 and its code: alpha of the residual-stream dictionaries, rows as they are, constant rate. */
+/* Cunningham 2023, section 3 and its code: alpha of the residual-stream dictionaries, for rows as large as that
+ * model's. */
 static const struct recipe cunningham = {
     .name = "cunningham", .about = "tied, Adam 1e-3 constant, alpha 8.6e-4 in its own units, rows as they are",
-    .kind = "tied", .ratio = 4, .l1 = 8.6e-4, .units = L1_CUNNINGHAM, .batch = 1024,
+    .kind = "tied", .ratio = 4, .l1 = 8.6e-4, .units = L1_CUNNINGHAM, .batch = 256,
     .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .center = FIT_CENTER_ZERO,
 };
 
-/* Bricken 2023: b_dec at the geometric median, before the encoder and behind the decoder. */
+/* Bricken 2023, which states neither rate nor lambda, and a batch (8192) for 8 thousand million rows: these are of the
+ * kind's usual recipe. */
 static const struct recipe anthropic = {
-    .name = "anthropic", .about = "relu, b_dec from the geometric median",
-    .kind = "relu", .ratio = 8, .l1 = 0.5, .rms = true, .batch = 1024,
+    .name = "anthropic", .about = "relu, b_dec from the geometric median and taken from the encoder's input too",
+    .kind = "relu", .ratio = 8, .l1 = 1.5, .rms = true, .batch = 256,
     .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true,
 };
 

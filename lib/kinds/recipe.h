@@ -21,7 +21,7 @@ struct recipe {
     double ratio;                       /* d_sae / d_model */
     double l1;
     enum l1_units units;
-    bool rms;                           /* l1 is for rows scaled to E|x|^2 = d_model */
+    bool rms;                           /* l1 is for rows scaled to E|x|^2 = d_model, and so fits any rows */
     size_t batch;
     double lr, beta1, beta2, eps;
     uint64_t warmup, l1_warmup;

@@ -1,6 +1,7 @@
 /* relu: f = relu(E (x - b_dec) + b_enc), x_hat = f W_dec + b_dec; E free, unit decoder rows kept so by projecting their
  * gradient before Adam and renormalising after it. [Bricken 2023, Sparse Autoencoder] */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/recipe.h"
 #include "kinds/step.h"
 #include "maths/vec.h"
 
@@ -70,11 +71,18 @@ static void step(struct fit *f)
     step_update(f, gradient);
 }
 
+/* Measured on a million rows of a residual stream: some 50 features a row, few dead. */
+static const struct recipe usual = {
+    .kind = "relu", .ratio = 8, .l1 = 1.5, .rms = true, .batch = 256, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999,
+    .eps = 1e-8, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true,
+};
+
 const struct kind kind_relu = {
     .name = "relu",
     .about = "untied: free encoder rows, unit decoder rows, both biases",
     .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
+    .usual = &usual,
     .screen = kind_screen_relu,
     .settle = kind_settle_relu,
     .init = init,

@@ -1,5 +1,6 @@
-/* Encoding in two passes. A piece of rows is multiplied by all encoder rows at once (sgemm, whose rounding depends on its
- * shape); what its kind cannot rule out within that rounding is computed again by vec_dot, which has one result. */
+/* Encoding in two passes. A piece of rows is multiplied by all encoder rows at once (sgemm, whose rounding depends
+ * on its shape); what its kind cannot rule out within that rounding is computed again by vec_dot, which has one
+ * result. */
 /* SPDX-License-Identifier: MIT */
 #include "kinds/sae.h"
 #include "ground/mem.h"

@@ -34,9 +34,9 @@ struct sae {
 struct sae *sae_new(const struct kind *kind, size_t d_model, size_t d_sae);
 void sae_free(struct sae *s);
 
-/* Codes of n rows x (n, d_model), into out (reset first). Every value is pi computed by vec_dot in f32; sgemm only finds
- * candidates, within a rigorous bound of its rounding error, so the codes depend on neither batch, BLAS nor threads.
- * Runs on the pool. [Cunningham 2023 eq. 1; Bricken 2023, Autoencoder] */
+/* Codes of n rows x (n, d_model), into out (reset first). Every value is pi computed by vec_dot in f32; sgemm only
+ * finds candidates, within a rigorous bound of its rounding error, so the codes depend on neither batch, BLAS nor
+ * threads. Runs on the pool. [Cunningham 2023 eq. 1; Bricken 2023, Autoencoder] */
 void sae_encode(struct sae *s, const float *x, size_t n, struct codes *out);
 
 /* x_hat (n, d_model) from codes. */

@@ -24,8 +24,9 @@ void step_rows(struct fit *f, step_row fn);
 /* f->r of the row = f W_dec + b_dec - s x. */
 void step_residual(struct fit *f, size_t row);
 
-/* The gradient of feature i's parameters: g[SAE_W_DEC], g[SAE_W_ENC], g[SAE_B_ENC] hold dD_i, dE_i, db_i; every row of a
- * tensor the kind learns is to hold the gradient of that parameter on return. Rows of other tensors come as zeros. */
+/* The gradient of feature i's parameters: g[SAE_W_DEC], g[SAE_W_ENC], g[SAE_B_ENC] hold dD_i, dE_i, db_i; every row
+ * of a tensor the kind learns is to hold the gradient of that parameter on return. Rows of other tensors come as
+ * zeros. */
 typedef void (*step_gradient)(const struct fit *f, size_t i, float *const g[SAE_TENSORS]);
 /* Hand all gradients on, as f->mode says: nothing, to f->gradient, or to Adam. */
 void step_update(struct fit *f, step_gradient fn);

@@ -19,7 +19,8 @@ struct adam {
 struct adam adam_step(double lr, double beta1, double beta2, double eps, uint64_t t);
 
 /* One row of n items: gradient g, moments m and v, parameter p.
- * m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= rate m / (spread sqrt(v) + eps). [Kingma 2015, Algorithm 1]
+ * m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= rate m / (spread sqrt(v) + eps). [Kingma 2015,
+ * Algorithm 1]
  * A row without gradient still moves while m is not 0: every row must be given every time. */
 void adam_row(const struct adam *a, float *p, float *m, float *v, const float *g, size_t n);
 

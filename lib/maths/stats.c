@@ -11,7 +11,8 @@
 enum { ROWS = 128, ROUNDS = 100 };
 #define TOLERANCE 1e-5
 
-/* Weighted sums of blocks of rows. Block b has its own d + 2 doubles: sum of w x, then of w |x - centre|^p, then of w. */
+/* Weighted sums of blocks of rows. Block b has its own d + 2 doubles: sum of w x, then of w |x - centre|^p,
+ * then of w. */
 struct blocks {
     const float *x;
     size_t n, d;

@@ -181,10 +181,12 @@ static const struct verb *verb_find(const char *name)
     return NULL;
 }
 
-/* Cut words at blanks, in place; the last part may hold blanks (a file name). */
+/* Cut words at blanks, in place; the last part may hold blanks (a file name), but not end with them. */
 static size_t split(char *words, char *part[WORDS])
 {
-    size_t n = 0;
+    size_t n = 0, end = strlen(words);
+    while (end && strchr(" \t", words[end - 1]))
+        words[--end] = 0;
     while (n < WORDS) {
         words += strspn(words, " \t");
         if (!*words)
@@ -240,6 +242,8 @@ int edits_add_file(struct edits *e, const char *path)
     size_t len, line = 0;
     char *text = io_slurp(path, FILE_LIMIT, &len);
     int r = text ? 0 : -1;
+    if (text && memchr(text, 0, len))
+        r = err_data("not a text: it holds a zero byte"), err_in(path);
     for (char *at = text; at && *at && !r;) {
         size_t n = strcspn(at, "\n");
         bool last = at[n] == 0;

@@ -176,9 +176,9 @@ static void add_history(json_t *head, json_t *entry)
         mem_die(0);
 }
 
-static json_t *head_for(const struct stream_in *in)
+static json_t *head_for(const json_t *was)
 {
-    json_t *head = in ? json_deep_copy(in->head) : json_object();
+    json_t *head = was ? json_deep_copy(was) : json_object();
     const char *key;
     json_t *v;
     if (!head)
@@ -211,7 +211,7 @@ struct stream_out *tool_create(const struct stream_in *in, json_t *changes, char
 {
     made.changes = changes;
     made.entry = opt.no_history ? NULL : tool_history(inputs, n);
-    json_t *head = head_for(in);
+    json_t *head = head_for(in ? in->head : NULL);
     struct stream_out *out = create(opt.output, head);
     json_decref(head);
     return out;
@@ -230,7 +230,7 @@ struct stream_out *tool_create_at(const char *path, json_t *head, char **inputs,
 void tool_put(struct stream_out *out, const struct stream_in *in, const struct batch *from, const struct batch *b)
 {
     if (from && from->section != out->section) {
-        json_t *head = head_for(in);
+        json_t *head = head_for(from->head ? from->head : in->head);     /* `in` may have read on */
         if (stream_section(out, head))
             tool_die();
         json_decref(head);

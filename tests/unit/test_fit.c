@@ -267,7 +267,8 @@ static void check_dense(const char *kind, bool apply)
         failed |= fit_step(f, x + (t - 1) * N * D, N);
         plain_step(&p, x + (t - 1) * N * D, N, o.lr, t);
     }
-    ok(!failed && f->step == STEPS && plain_loss(&p, x, N, NULL) < 0.9 * start, "%s: %d steps, the loss falls", kind, STEPS);
+    ok(!failed && f->step == STEPS && plain_loss(&p, x, N, NULL) < 0.9 * start, "%s: %d steps, the loss falls", kind,
+       STEPS);
     for (size_t t = 0; t < 4; t++) {
         double worst = 0, most = 0;
         for (size_t i = 0; i < plain_items(&p, t) && f->param[t].p; i++) {
@@ -350,7 +351,8 @@ static void check_scale(const char *kind)
     for (size_t i = 0; i < N * D; i++)
         error += pow(x_hat[i] - x[i], 2);
     is_near(s->activation_scale, f->scale, 0, "%s: the scale is recorded", kind);
-    is_near(error * f->scale * f->scale / (N * D), r.mse, 1e-4 * r.mse, "%s: the folded dictionary errs as the fit did", kind);
+    is_near(error * f->scale * f->scale / (N * D), r.mse, 1e-4 * r.mse,
+            "%s: the folded dictionary errs as the fit did", kind);
     is_near((double)c.ptr[N] / N, r.l0, 0.05, "%s: and fires as often", kind);
     double most = 0;
     for (size_t i = 0; i < M; i++) {
@@ -415,6 +417,25 @@ static void check_measure(void)
     fit_free(f);
     free(x);
     free(x_hat);
+}
+
+/* Two features, each the other's axis; the second fires in row 2 of 5 alone. */
+static void check_window(void)
+{
+    struct fit_options o = options("relu", false, 2, 2);
+    float x[10] = { 1, 0, 1, 0, 1, 1, 1, 0, 1, 0 }, rows[4] = { 1, 0, 0, 1 };
+    struct fit *f = fit_new(&o);
+    fit_begin(f, x, 5);
+    memset(f->param[SAE_B_DEC].p, 0, 2 * sizeof(float));
+    memcpy(f->param[SAE_W_ENC].p, rows, sizeof rows);
+    memcpy(f->param[SAE_W_DEC].p, rows, sizeof rows);
+    struct fit_tally t = fit_tally_new(2, 2);
+    fit_measure(f, x, 5, &t);
+    ok(fit_tally_report(&t, 2).dead == 1, "silent for two rows: dead in a window of 2");
+    ok(fit_tally_report(&t, 3).dead == 0, "and not in one of 3");
+    ok(fit_tally_report(&t, 1).dead == 1, "one that fired in the last row is never dead");
+    fit_tally_free(&t);
+    fit_free(f);
 }
 
 static void check_schedules(void)
@@ -483,8 +504,8 @@ static void check_ends(void)
     free(x);
 }
 
-/* Orthonormal truth, each of 32 features on with probability 0.05 and uniform size, lambda 0.2: the best tied dictionary
- * has f = relu(a - 0.1), so gamma, FVU and biases are known. */
+/* Orthonormal truth, each of 32 features on with probability 0.05 and uniform size, lambda 0.2: the best tied
+ * dictionary has f = relu(a - 0.1), so gamma, FVU and biases are known. */
 static void check_known(void)
 {
     enum { D = 32, B = 512, STEPS = 1500 };
@@ -541,6 +562,7 @@ int main(void)
     check_scale("tied");
     check_scale("relu");
     check_measure();
+    check_window();
     check_schedules();
     check_center();
     check_ends();

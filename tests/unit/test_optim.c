@@ -11,7 +11,8 @@
 
 static void check_adam(struct rng *r, size_t n, double beta1)
 {
-    float *p = mem_zero(n, sizeof *p), *m = mem_zero(n, sizeof *m), *v = mem_zero(n, sizeof *v), *g = mem_zero(n, sizeof *g);
+    float *p = mem_zero(n, sizeof *p), *m = mem_zero(n, sizeof *m);
+    float *v = mem_zero(n, sizeof *v), *g = mem_zero(n, sizeof *g);
     double *wp = mem_zero(n, sizeof *wp), *wm = mem_zero(n, sizeof *wm), *wv = mem_zero(n, sizeof *wv), worst = 0;
     for (size_t i = 0; i < n; i++)
         wp[i] = p[i] = (float)rng_normal(r);

@@ -30,7 +30,8 @@ static struct sae *random_sae(const char *kind, size_t d, size_t m, bool apply)
     return s;
 }
 
-/* Rows some of whose pre-activations are within rounding of 0: x is moved along e_i until pi_i is as near as it gets. */
+/* Rows some of whose pre-activations are within rounding of 0: x is moved along e_i until pi_i is as near as it
+ * gets. */
 static float *rows_near_zero(const struct sae *s, size_t n)
 {
     size_t d = s->d_model;
@@ -79,8 +80,8 @@ static void check(const char *kind, size_t n, size_t d, size_t m, bool apply)
     sae_encode(s, x, n, &all);
     size_t pairs = want.ptr[n];
     ok(all.n == n && !memcmp(all.ptr, want.ptr, (n + 1) * 4) && !memcmp(all.idx, want.idx, pairs * 4) &&
-       !memcmp(all.val, want.val, pairs * 4), "%s: %zu rows of %zu, %zu features, apply_b_dec %d: as one dot at a time", kind,
-       n, d, m, apply);
+       !memcmp(all.val, want.val, pairs * 4),
+       "%s: %zu rows of %zu, %zu features, apply_b_dec %d: as one dot at a time", kind, n, d, m, apply);
     int same = 1;
     for (size_t from = 0; from < n;) {
         size_t step = 1 + rng_below(&r, 3) * 70, rows = n - from < step ? n - from : step;

@@ -51,7 +51,8 @@ static void check_round(void)
     ok(!memcmp(s->w_enc, t->w_enc, M * D * 4) && !memcmp(s->w_dec, t->w_dec, M * D * 4), "both matrices");
     ok(!memcmp(s->b_enc, t->b_enc, M * 4) && !memcmp(s->b_dec, t->b_dec, D * 4), "both biases");
     ok(t->l1 == 0.1 && t->activation_scale == 1.0 / 3 && t->apply_b_dec_to_input, "and the numbers");
-    ok(!strcmp(meta_of(t, "hook"), "blocks.2.hook_resid_post") && strlen(meta_of(t, "digest")) == 64, "metadata, digest");
+    ok(!strcmp(meta_of(t, "hook"), "blocks.2.hook_resid_post") &&
+       strlen(meta_of(t, "digest")) == 64, "metadata, digest");
     ok(!strcmp(meta_of(t, "format"), "saetools 1") && !strcmp(meta_of(t, "d_sae"), "7"), "its own keys among them");
 
     struct safetensors *f = safetensors_open(path);
@@ -202,7 +203,8 @@ int main(void)
     check_foreign("k too large", NULL, 0, 0, 1, meta1("k", "8"), false, "k is 8");
     check_foreign("scale 0", NULL, 0, 0, 1, meta1("activation_scale", "0"), false, "activation_scale");
     check_foreign("l1 no number", NULL, 0, 0, 1, meta1("l1", "0.1x"), false, "l1");
-    check_foreign("neither true nor false", NULL, 0, 0, 1, meta1("apply_b_dec_to_input", "yes"), false, "true nor false");
+    check_foreign("neither true nor false", NULL, 0, 0, 1, meta1("apply_b_dec_to_input", "yes"), false,
+                  "true nor false");
     check_foreign("a later format", NULL, 0, 0, 1, meta1("format", "saetools 2"), false, "saetools 2");
     check_foreign("another digest", NULL, 0, 0, 1, meta1("digest", "00"), false, "digest");
     unlink(path);

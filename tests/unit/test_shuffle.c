@@ -53,7 +53,8 @@ static void check(size_t rows, size_t end)
     ok(n == end && once == end, "buffer of %zu: each of %zu rows once", rows, end);
     ok(window, "none before its time");
     ok(rows < 2 || end < 10 || moved > end / 2, "out of order");
-    ok(drain(rows, end, 3, 1, b) == end && !memcmp(a, b, 2 * end * sizeof *a), "the same however many are taken at a time");
+    ok(drain(rows, end, 3, 1, b) == end && !memcmp(a, b, 2 * end * sizeof *a),
+       "the same however many are taken at a time");
     drain(rows, end, 7, 2, b);
     ok(rows < 2 || end < 10 || memcmp(a, b, 2 * end * sizeof *a), "another seed, another order");
     free(a);

@@ -52,7 +52,8 @@ static void check_decode(struct rng *r, size_t n, size_t m, size_t d, int with_b
                 sum += (double)c.val[p] * w[c.idx[p] * d + j];
             worst = fmax(worst, fabs(sum - out[row * d + j]));
         }
-    is_near(worst, 0, 2e-5 * sqrt((double)m + 1), "decode %zu rows, %zu features, width %zu, bias %d", n, m, d, with_bias);
+    is_near(worst, 0, 2e-5 * sqrt((double)m + 1), "decode %zu rows, %zu features, width %zu, bias %d", n, m, d,
+            with_bias);
     codes_free(&c);
     free(w);
     free(b);
@@ -115,7 +116,8 @@ static void check_append(struct rng *r)
     codes_append(&all, &b);
     codes_append(&all, &c);
     size_t pa = a.ptr[3], pc = c.ptr[4];
-    ok(all.n == 7 && all.ptr[7] == pa + pc && all.ptr[3] == pa && all.ptr[5] == pa + c.ptr[2], "rows follow one another");
+    ok(all.n == 7 && all.ptr[7] == pa + pc && all.ptr[3] == pa && all.ptr[5] == pa + c.ptr[2],
+       "rows follow one another");
     ok(!memcmp(all.idx, a.idx, pa * 4) && !memcmp(all.val + pa, c.val, pc * 4), "with their pairs");
     codes_free(&a);
     codes_free(&b);
