@@ -446,16 +446,27 @@ int io_put(struct io_out *out, struct iovec *iov, int n)
     return out->z ? put_frame(out, iov, n) : write_all(out, iov, n);
 }
 
-static int sync_folder(const char *path)
+/* -1 where we may not read it: then the name is as safe as the system makes it by itself. */
+static int open_folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash ? mem_bytes(path, (size_t)(slash - path) + 1) : mem_string(".");
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r = fd < 0 ? 0 : fsync(fd);         /* a folder we may not read is not an error of ours */
-    if (fd >= 0)
-        close(fd);
     free(folder);
-    return r && errno != EINVAL ? -1 : 0;
+    return fd;
+}
+
+/* Rename to the final name and make that last. A failure leaves no file, not even a complete one. */
+static int take_name(const char *temp, const char *final)
+{
+    int folder = open_folder_of(final), bad = 0;
+    if (rename(temp, final))
+        bad = err_sys("cannot rename to it");
+    else if (folder >= 0 && fsync(folder) && errno != EINVAL)
+        bad = err_sys("write error"), unlink(final);
+    if (folder >= 0)
+        close(folder);
+    return bad;
 }
 
 int io_commit(struct io_out *out)
@@ -466,15 +477,10 @@ int io_commit(struct io_out *out)
     if (close(out->fd) && !bad)
         bad = err_sys("write error");
     if (out->final) {
-        if (!bad && rename(temps[out->temp], out->final))
-            bad = err_sys("cannot rename to it");
-        if (bad)
-            unlink(temps[out->temp]);
-        else if (sync_folder(out->final)) {
-            bad = err_sys("write error");
-            unlink(out->final);                     /* a failure leaves no file, not even a complete one */
-        }
         char *temp = temps[out->temp];
+        bad = bad ? bad : take_name(temp, out->final);
+        if (bad)
+            unlink(temp);
         temps[out->temp] = NULL;
         free(temp);
     }

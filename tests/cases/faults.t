@@ -57,13 +57,14 @@ sub with_fault {
 }
 
 # Let the N-th of something fail, N = 1, 2, ... until there are no more. A run either fails as it should, with one line and
-# no file, or, where that is `allowed`, ends well with the true output.
+# no file, or, where that is `allowed`, ends well with the true output. From 50 on N goes by `step`.
 sub sweep {
-    my ($name, $command, $env, $regex, $allowed) = @_;
+    my ($name, $command, $env, $regex, $allowed, $step) = @_;
     my ($true, $before) = (truth($command), files());
     my ($n, $failed, @wrong) = (0, 0);
     while ($n < 3000) {
-        my ($code, $err, $happened) = with_fault($env->(++$n), @$command);
+        $n += $n < 50 ? 1 : $step // 1;
+        my ($code, $err, $happened) = with_fault($env->($n), @$command);
         my $out = -e 'out' ? file_read('out') : undef;
         unlink 'out';
         my $left = files();
@@ -75,7 +76,7 @@ sub sweep {
         system 'rm -f .*.part out.*' if $left ne $before;
         $failed++ if $clean;
     }
-    ok(!@wrong && $failed && $n < 3000, "$name: @$command: $failed of " . ($n - 1) . ' are errors, none is more')
+    ok(!@wrong && $failed && $n < 3000, "$name: @$command: $failed errors up to number $n")
         or diag(join "\n", @wrong[ 0 .. ($#wrong < 9 ? $#wrong : 9) ]);
 }
 
@@ -109,12 +110,13 @@ for my $command (@all) {
 
 # Standard output that fails only as it is closed, as it may be on a network's disk.
 {
-    local @ENV{qw(LD_PRELOAD INJECT_CALL)} = ($inject, 'close:' . EIO . ':1');
-    my ($code, undef, $err) = tool(qw(act-cat -), ());
-    is($code, 3, 'nothing at all on standard input is an error');
-    system 'act-cat <a.saes >/dev/null 2>err';
-    ok($? >> 8 == 1 && file_read('err') =~ /\Aact-cat: <stdout>: write error/, 'a late error of standard output is seen')
-        or diag(file_read('err'));
+    my $seen = 0;
+    for (1 .. 4) {
+        local @ENV{qw(LD_PRELOAD INJECT_CALL)} = ($inject, 'close:' . EIO . ":$_");
+        my ($code, undef, $err) = tool(qw(act-cat a.saes));
+        $seen++ if $code == 1 && $err =~ /\Aact-cat: <stdout>: write error: Input[^\n]*\n\z/;
+    }
+    is($seen, 1, 'an error of standard output that comes as late as its closing is seen');
 }
 
 # A file that may not grow (ulimit -f counts blocks), the temporary file of --to npy included.
@@ -130,8 +132,10 @@ for my $command (@all) {
 
 # ---- memory ----
 
+# All of them for one filter each way, a part for the others.
 for my $command (@all) {
-    sweep('memory', $command, sub { { INJECT_ALLOC => $_[0] } }, qr/: out of memory/, 1);
+    my $all = $command == $streams[1] || $command == $streams[2];
+    sweep('memory', $command, sub { { INJECT_ALLOC => $_[0] } }, qr/: out of memory|Cannot allocate memory/, 1, $all ? 1 : 11);
 }
 
 # ---- short transfers and interrupts ----
@@ -141,6 +145,7 @@ for my $command (@all) {
     ok($code == 0 && $err eq '' && -e 'out' && file_read('out') eq truth($command),
         "one byte at a time, interrupted: @$command") or diag("exit code $code: $err");
 }
+unlink 'out';
 
 # ---- a reader that goes away ----
 
