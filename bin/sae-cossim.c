@@ -18,7 +18,7 @@ enum { RANKS = 16, MATCH_MOST = 1 << 26 };      /* cells of a cost matrix that o
 
 static struct {
     const char *ranks, *hubs;
-    bool summary, matrix, random, neurons, encoder;
+    bool summary, matrix, random, neurons, encoder, match;
     int64_t hist;
 } o = { .ranks = "1" };
 
@@ -34,6 +34,8 @@ static const struct opt table_of_options[] = {
     { OPT_FLAG, .name = "random", .var = &o.random, .help = "the summary, beside that of random rows of the same shape and "
       "the exact law of random directions" },
     { OPT_FLAG, .name = "matrix", .var = &o.matrix, .help = "instead, all cosines" },
+    { OPT_FLAG, .name = "match", .var = &o.match, .help = "instead, the one-to-one pairing of features with the largest sum of "
+      "cosines" },
     { OPT_COUNT, .name = "hist", .var = &o.hist, .arg = "BINS", .help = "instead, a histogram of each row's largest cosine",
       .lo = 1, .hi = 1e6, .shown = "" },
     { OPT_STRING, .name = "hubs", .var = &o.hubs, .arg = "LO,HI", .help = "instead, of how many features each is the nearest "
@@ -142,6 +144,27 @@ static int print_matrix(const struct rows *a, const struct rows *b)
         for (size_t c = 0; c < b->n; c++)
             table_real(t, vec_dot(a->x + r * a->d, b->x + c * b->d, a->d));
     }
+    return table_finish(t);
+}
+
+/* A row of A that the smaller B leaves without a partner has empty cells. */
+static int print_match(const struct rows *a, const struct rows *b)
+{
+    static const char *const names[] = { "feature", "match", "cos" };
+    size_t *partner = mem_alloc(a->n, sizeof *partner);
+    cosine_match(a->x, a->n, b->x, b->n, a->d, partner);
+    struct table *t = table_create(names, 3);
+    for (size_t r = 0; r < a->n; r++) {
+        table_count(t, r);
+        if (partner[r] == SIZE_MAX) {
+            table_empty(t);
+            table_empty(t);
+            continue;
+        }
+        table_count(t, partner[r]);
+        table_real(t, vec_dot(a->x + r * a->d, b->x + partner[r] * b->d, a->d));
+    }
+    free(partner);
     return table_finish(t);
 }
 
@@ -289,7 +312,8 @@ static struct summary law_of(const struct rows *a, const struct rows *b)
     add(&s, "cos_1_sd", one.sd);
     for (size_t i = 0; i < QUANTILES; i++)
         add(&s, "", at[i]);
-    add(&s, "cos_1_max", NAN);
+    size_t pairs = a == b ? a->n * n / 2 : a->n * n;        /* any two of them are independent, and so nearly are all */
+    add(&s, "cos_1_max", cosine_law(a->d, pairs, 1, NULL, NULL, 0).mean);
     add(&s, "mmcs_a_to_b", mean);
     add(&s, "mmcs_b_to_a", a == b ? mean : cosine_law(a->d, a->n, 1, NULL, NULL, 0).mean);
     add(&s, "one_to_one_mean", NAN);
@@ -328,8 +352,8 @@ int main(int argc, char **argv)
 {
     tool_begin(&argc, &argv, &usage, table_of_options);
     o.summary |= o.random;
-    if (o.summary + o.matrix + (o.hist > 0) + (o.hubs != NULL) > 1)
-        opt_misuse("--summary, --random, --matrix, --hist and --hubs exclude each other");
+    if (o.summary + o.matrix + o.match + (o.hist > 0) + (o.hubs != NULL) > 1)
+        opt_misuse("--summary, --random, --matrix, --match, --hist and --hubs exclude each other");
     if (o.neurons && argc > 1)
         opt_misuse("--neurons takes one dictionary");
     struct rows a = load_rows(argv[0]), other = { .n = 0 }, *b = &a;
@@ -341,11 +365,18 @@ int main(int argc, char **argv)
         tool_die_data("%s: rows are %zu wide, %s has %zu", argv[1], b->d, argv[0], a.d);
     if (b == &a && a.n < 2)
         tool_die_data("%s: one feature has no other to compare with", argv[0]);
+    if (o.match && b == &a)
+        opt_misuse("--match wants two dictionaries, or --neurons");
+    if (o.match && a.n > MATCH_MOST / b->n)
+        tool_die_data("%s: %zu and %zu features are too many to pair: their product is to be at most %d", argv[0], a.n, b->n,
+                      MATCH_MOST);
     if (o.random && a.d < 2)
         tool_die_data("%s: directions in one dimension follow no law", argv[0]);
     parse_ranks(b->n - (b == &a));
     if (o.matrix)
         return print_matrix(&a, b);
+    if (o.match)
+        return print_match(&a, b);
     if (o.summary)
         return print_summary(&a, b);
     struct cosine_stats s;

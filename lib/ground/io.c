@@ -75,12 +75,19 @@ bool io_seekable(const struct io_in *in)
     return in->regular;
 }
 
+static const volatile sig_atomic_t *stop_flag;
+
+void io_stop_on(const volatile sig_atomic_t *flag)
+{
+    stop_flag = flag;
+}
+
 static ssize_t fill(int fd, void *buf, size_t n)
 {
     ssize_t r;
     do
         r = read(fd, buf, n);
-    while (r < 0 && errno == EINTR);
+    while (r < 0 && errno == EINTR && !(stop_flag && *stop_flag));
     return r;
 }
 

@@ -9,6 +9,7 @@
 
 #include "ground/err.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,6 +59,8 @@ void io_abort(struct io_out *out);
 /* Where descriptors 0, 1 or 2 came closed, put something there that neither reads nor writes, so that no file of ours gets
  * their number and then a message. */
 void io_hold_standard(void);
+/* While *flag is not 0, reading that a signal interrupts fails with EINTR instead of going on. */
+void io_stop_on(const volatile sig_atomic_t *flag);
 /* Remove temporary files when SIGINT, SIGTERM or SIGHUP ends the program (the signal is raised again) and at exit. */
 void io_tidy_on_signals(void);
 

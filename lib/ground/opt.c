@@ -40,9 +40,9 @@ static const struct {
         .help = "seed of everything random", .lo = 0, .hi = 9007199254740992.0, .numbers = true } },
     { OPT_JSON, { .type = OPT_FLAG, .name = "json", .var = &opt.json,
         .help = "one JSON object a line instead of a table" } },
-    { OPT_STREAM, { .type = OPT_FLAG, .name = "no-history", .var = &opt.no_history,
+    { OPT_HISTORY, { .type = OPT_FLAG, .name = "no-history", .var = &opt.no_history,
         .help = "leave this tool's entry out of the history" } },
-    { OPT_STREAM, { .type = OPT_FLAG, .name = "allow-nan", .var = &opt.allow_nan,
+    { OPT_NAN, { .type = OPT_FLAG, .name = "allow-nan", .var = &opt.allow_nan,
         .help = "let NaN and infinity pass", .numbers = true } },
     { 0, { .type = OPT_FLAG, .letter = 'q', .name = "quiet", .var = &opt.quiet, .help = "no progress, no notes" } },
     { 0, { .type = OPT_FLAG, .letter = 'v', .name = "verbose", .var = &opt.verbose,
@@ -107,7 +107,8 @@ static const char *name_of(const struct opt *o)
 
 static void range_words(const struct opt *o, char *buf, size_t size)
 {
-    const char *what = o->type == OPT_COUNT ? "a whole number" : "a number";
+    const char *what = o->type == OPT_COUNT ? "a whole number" : o->type == OPT_REALS
+        ? "a list of numbers, each" : "a number";
     if (o->lo == o->hi)
         snprintf(buf, size, "%s", what);
     else if (o->hi >= 9e15)
@@ -142,6 +143,29 @@ static void choose(const struct opt *o, const char *value)
     opt_misuse("%s: '%s' is not one of %s", name_of(o), value, names);
 }
 
+static void take_reals(const struct opt *o, const char *value)
+{
+    struct opt_reals *list = o->var;
+    size_t cap = 0, word_cap = 0;
+    for (size_t i = 0; i < list->n; i++)
+        free(list->word[i]);
+    free(list->word);
+    free(list->item);
+    *list = (struct opt_reals){ .n = 0 };
+    for (const char *at = value;; at++) {
+        size_t len = strcspn(at, ",");
+        list->item = mem_grow(list->item, &cap, list->n + 1, sizeof *list->item);
+        list->word = mem_grow(list->word, &word_cap, list->n + 1, sizeof *list->word);
+        list->word[list->n] = mem_bytes(at, len);
+        if (opt_real(list->word[list->n], &list->item[list->n]) || !in_range(o, list->item[list->n]))
+            bad_number(o, value);
+        list->n++;
+        at += len;
+        if (!*at)
+            return;
+    }
+}
+
 static void take(const struct opt *o, const char *value)
 {
     struct opt_list *list;
@@ -171,6 +195,9 @@ static void take(const struct opt *o, const char *value)
         list = o->var;
         list->item = mem_grow(list->item, &list->cap, list->n + 1, sizeof *list->item);
         list->item[list->n++] = value;
+        break;
+    case OPT_REALS:
+        take_reals(o, value);
         break;
     case OPT_END:
     case OPT_GROUP:
@@ -204,7 +231,7 @@ static void limits_words(const struct opt *o, char *buf, size_t size)
             size_t n = strlen(range);
             snprintf(range + n, sizeof range - n, "%s%s", i ? "|" : "", o->choices[i]);
         }
-    } else if ((o->type == OPT_COUNT || o->type == OPT_REAL) && o->lo != o->hi) {
+    } else if ((o->type == OPT_COUNT || o->type == OPT_REAL || o->type == OPT_REALS) && o->lo != o->hi) {
         if (o->hi >= 9e15)
             snprintf(range, sizeof range, "%.15g up", o->lo);
         else
@@ -408,9 +435,23 @@ static char *real_words(double v)
     return mem_string(text);
 }
 
+static char *reals_words(const struct opt_reals *list)
+{
+    char *all_words = NULL;
+    for (size_t i = 0; i < list->n; i++) {
+        char *word = real_words(list->item[i]), *so_far = all_words;
+        all_words = so_far ? mem_format("%s,%s", so_far, word) : mem_string(word);
+        free(word);
+        free(so_far);
+    }
+    return all_words;
+}
+
 static char *value_words(const struct opt *o)
 {
     switch (o->type) {
+    case OPT_REALS:
+        return reals_words(o->var);
     case OPT_COUNT:
         return in_range(o, (double)*(int64_t *)o->var) ? mem_format("%lld", (long long)*(int64_t *)o->var) : NULL;
     case OPT_REAL:

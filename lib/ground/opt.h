@@ -19,11 +19,18 @@ enum opt_type {
     OPT_STRING,         /* const char ** */
     OPT_CHOICE,         /* int *, an index into .choices */
     OPT_LIST,           /* struct opt_list *: may be given several times */
+    OPT_REALS,          /* struct opt_reals *: numbers separated by commas */
 };
 
 struct opt_list {
     const char **item;
     size_t n, cap;
+};
+
+struct opt_reals {
+    double *item;                   /* those of the last time it was given */
+    char **word;                    /* each as it was written */
+    size_t n;
 };
 
 struct opt {
@@ -44,8 +51,10 @@ enum {
     OPT_OUTPUT = 1,     /* -o FILE */
     OPT_ZSTD = 2,       /* -z[LEVEL] */
     OPT_SEED = 4,       /* the seed of -s changes numbers: it is kept in history */
-    OPT_STREAM = 8,     /* --no-history, --allow-nan */
+    OPT_HISTORY = 8,    /* --no-history */
     OPT_JSON = 16,      /* --json */
+    OPT_NAN = 32,       /* --allow-nan */
+    OPT_STREAM = OPT_HISTORY | OPT_NAN,
 };
 
 struct opt_usage {

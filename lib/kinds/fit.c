@@ -2,11 +2,14 @@
 #include "kinds/fit.h"
 #include "ground/mem.h"
 #include "ground/par.h"
+#include "kinds/resample.h"
+#include "kinds/inner.h"
 #include "kinds/work.h"
 #include "maths/vec.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +17,7 @@ enum { LOAD_ROWS = 128, STREAM = 0xf17 };
 
 /* A loss this many times that of the first batch, and of reconstructing nothing, will not come back. */
 #define OUT_OF_HAND 1e3
+#define PI 3.14159265358979323846
 
 /* ---- tally ---- */
 
@@ -68,6 +72,14 @@ static void count_batch(const struct fit *f, struct fit_tally *t)
 
 /* ---- life ---- */
 
+struct fit_options fit_options_usual(void)
+{
+    return (struct fit_options){
+        .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .dead_window = 100000, .p_start = 1, .p_end = 1,
+        .p_to = 1, .recon = 1, .aux_weight = 1.0 / 32, .enc_layers = 1, .prefixes = 1, .dec_norm = 1, .tied_init = true,
+    };
+}
+
 static void make_params(struct fit *f)
 {
     const struct fit_options *o = &f->o;
@@ -75,7 +87,8 @@ static void make_params(struct fit *f)
         struct fit_param *p = &f->param[t];
         p->rows = sae_tensor_rows(t, o->d_sae);
         p->width = sae_tensor_width(t, o->d_model);
-        if (!(o->kind->learns & SAE_HAS(t)))
+        bool inner = sae_tensors[t].inner && t < SAE_W_INNER + 2 * (o->enc_layers - !!o->enc_layers);
+        if ((!(o->kind->learns & SAE_HAS(t)) && !inner) || (t == SAE_B_DEC && o->center == FIT_CENTER_NONE))
             continue;
         p->p = mem_align(p->rows * p->width, sizeof(float));
         memset(p->p, 0, p->rows * p->width * sizeof(float));
@@ -98,7 +111,7 @@ static struct fit_work *work_new(const struct fit_options *o)
         s->idx = mem_align(o->d_sae, sizeof *s->idx);
         s->val = mem_align(o->d_sae, sizeof *s->val);
         for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
-            s->g[t] = mem_align(sae_tensor_width(t, o->d_model), sizeof(float));
+            s->g[t] = mem_align(sae_tensors[t].square ? 1 : sae_tensor_width(t, o->d_model), sizeof(float));
     }
     return w;
 }
@@ -114,11 +127,7 @@ static void work_free(struct fit_work *w)
         for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
             free(s->g[t]);
     }
-    for (size_t i = 0; i < w->pieces; i++)
-        codes_free(&w->piece[i]);
-    free(w->piece);
-    free(w->sum_r);
-    free(w->back);
+    step_release(w);
     free(w->scratch);
     free(w);
 }
@@ -127,13 +136,29 @@ struct fit *fit_new(const struct fit_options *o)
 {
     struct fit *f = mem_zero(1, sizeof *f);
     f->o = *o;
-    f->o.apply_b_dec = o->apply_b_dec && o->kind->learns & SAE_HAS(SAE_B_DEC);
     f->scale = 1;
     f->tally = fit_tally_new(o->d_model, o->d_sae);
     f->work = work_new(o);
     make_params(f);
+    f->o.apply_b_dec = o->apply_b_dec && f->param[SAE_B_DEC].p;
     rng_seed(&f->rng, o->seed, STREAM);
     return f;
+}
+
+double *fit_state_add(struct fit *f, const char *name, size_t n)
+{
+    char cut[sizeof f->state->name];
+    size_t i = 0;
+    snprintf(cut, sizeof cut, "%s", name);
+    while (i < FIT_STATES - 1 && f->state[i].p && strcmp(f->state[i].name, cut))
+        i++;
+    struct fit_state *s = &f->state[i];
+    if (!s->p || s->n != n) {           /* n may differ in a checkpoint that is not ours */
+        free(s->p);
+        *s = (struct fit_state){ .p = mem_zero(n ? n : 1, sizeof(double)), .n = n };
+        memcpy(s->name, cut, sizeof cut);
+    }
+    return s->p;
 }
 
 void fit_free(struct fit *f)
@@ -145,6 +170,10 @@ void fit_free(struct fit *f)
         free(f->param[t].m);
         free(f->param[t].v);
     }
+    if (f->o.kind->release)
+        f->o.kind->release(f);
+    for (size_t i = 0; i < FIT_STATES; i++)
+        free(f->state[i].p);
     fit_tally_free(&f->tally);
     work_free(f->work);
     codes_free(&f->f);
@@ -158,7 +187,73 @@ void fit_free(struct fit *f)
     free(f);
 }
 
-void fit_begin(struct fit *f, const float *x, size_t n)
+/* Orthonormalise vectors w (n,d), n <= d. [Gram-Schmidt, twice over] */
+static void orthonormalise(double *w, size_t n, size_t d)
+{
+    for (size_t i = 0; i < n; i++) {
+        double *a = w + i * d, square = 0;
+        for (int round = 0; round < 2; round++)
+            for (size_t k = 0; k < i; k++) {
+                const double *b = w + k * d;
+                double along = 0;
+                for (size_t j = 0; j < d; j++)
+                    along += a[j] * b[j];
+                for (size_t j = 0; j < d; j++)
+                    a[j] -= along * b[j];
+            }
+        for (size_t j = 0; j < d; j++)
+            square += a[j] * a[j];
+        for (size_t j = 0; j < d; j++)
+            a[j] /= sqrt(square);
+    }
+}
+
+/* The shorter side of rows (n,d) made orthonormal. */
+static void make_orthogonal(float *rows, size_t n, size_t d)
+{
+    double *w = mem_alloc(n * d, sizeof *w);
+    bool wide = n <= d;
+    for (size_t i = 0; i < n; i++)              /* vectors contiguous: rows, or columns */
+        for (size_t j = 0; j < d; j++)
+            w[wide ? i * d + j : j * n + i] = rows[i * d + j];
+    orthonormalise(w, wide ? n : d, wide ? d : n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < d; j++)
+            rows[i * d + j] = (float)w[wide ? i * d + j : j * n + i];
+    free(w);
+}
+
+/* What init drew, made orthogonal and scaled back to the norm it had. */
+static void begin_orthogonal(struct fit *f)
+{
+    size_t m = f->o.d_sae, d = f->o.d_model;
+    float *dec = f->param[SAE_W_DEC].p, *enc = f->param[SAE_W_ENC].p;
+    double norm = sqrt(vec_dot_wide(dec, dec, d));
+    make_orthogonal(dec, m, d);
+    for (size_t i = 0; i < m; i++) {
+        vec_normalise(dec + i * d, d, 1e-8f);
+        vec_scale(dec + i * d, (float)norm, d);
+    }
+    if (enc && f->o.tied_init)
+        memcpy(enc, dec, m * d * sizeof *dec);
+}
+
+/* The kind's own look at the first rows, times s. */
+static int begin_kind(struct fit *f, const float *x, size_t n)
+{
+    size_t items = n * f->o.d_model;
+    if (!f->o.kind->begin)
+        return 0;
+    float *scaled = mem_align(items, sizeof *scaled);
+    memcpy(scaled, x, items * sizeof *scaled);
+    if (f->scale != 1)
+        vec_scale(scaled, (float)f->scale, items);
+    int bad = f->o.kind->begin(f, scaled, n);
+    free(scaled);
+    return bad;
+}
+
+int fit_begin(struct fit *f, const float *x, size_t n)
 {
     size_t d = f->o.d_model;
     float *b_dec = f->param[SAE_B_DEC].p;
@@ -173,8 +268,19 @@ void fit_begin(struct fit *f, const float *x, size_t n)
         (f->o.center == FIT_CENTER_MEAN ? stats_mean : stats_geometric_median)(x, n, d, b_dec);
         vec_scale(b_dec, (float)f->scale, d);
     }
-    f->o.kind->init(f);
-    for (size_t i = 0; i < f->o.d_sae; i++)
+    if (begin_kind(f, x, n))
+        return -1;
+    if (f->o.kind->init)
+        f->o.kind->init(f);
+    if (f->o.orthogonal && f->param[SAE_W_DEC].p)
+        begin_orthogonal(f);
+    fit_constrain(f);
+    return 0;
+}
+
+void fit_constrain(struct fit *f)
+{
+    for (size_t i = 0; f->o.kind->constrain && i < f->o.d_sae; i++)
         f->o.kind->constrain(f, i);
 }
 
@@ -248,6 +354,7 @@ int fit_step(struct fit *f, const float *x, size_t n)
     if (!f->step)
         f->first_loss = f->batch_loss;
     f->step++;
+    fit_watch_dead(f);
     return 0;
 }
 
@@ -267,7 +374,8 @@ double fit_gradient(struct fit *f, const float *x, size_t n, float *const gradie
 
 double fit_rate(const struct fit *f)
 {
-    return f->o.lr * schedule_factor(f->step, f->o.warmup, f->o.decay, f->o.steps);
+    double up = schedule_factor(f->step, f->o.warmup, 0, 0), down = schedule_factor(f->step, 0, f->o.decay, f->o.steps);
+    return f->o.lr * up * (f->o.cosine ? 0.5 - 0.5 * cos(PI * down) : down);
 }
 
 /* ---- the result ---- */
@@ -276,10 +384,25 @@ double fit_rate(const struct fit *f)
 static void fold_scale(struct sae *s, double scale)
 {
     s->activation_scale = scale;
+    if (s->w_inner[0])
+        inner_fold_scale(s, scale);
     for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
         if (*sae_tensor(s, t) && sae_tensors[t].scales && scale != 1)
             vec_scale(*sae_tensor(s, t), (float)(1 / scale),
                       sae_tensor_rows(t, s->d_sae) * sae_tensor_width(t, s->d_model));
+}
+
+static int diverged(enum sae_tensor t)
+{
+    return err_data("the fit diverged: %s is not finite: lower --lr", sae_tensors[t].name);
+}
+
+int fit_check(const struct fit *f)
+{
+    for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
+        if (f->param[t].p && vec_first_nonfinite(f->param[t].p, f->param[t].rows * f->param[t].width) >= 0)
+            return diverged(t);
+    return 0;
 }
 
 struct sae *fit_export(const struct fit *f)
@@ -287,16 +410,20 @@ struct sae *fit_export(const struct fit *f)
     struct sae *s = sae_new(f->o.kind, f->o.d_model, f->o.d_sae);
     s->apply_b_dec_to_input = f->o.apply_b_dec;
     s->l1 = f->o.l1;
-    for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
+    s->inner = f->o.inner;
+    for (enum sae_tensor t = 0; t < SAE_TENSORS; t++) {
+        if (sae_tensors[t].inner && f->param[t].p)
+            *sae_tensor(s, t) = mem_alloc(f->param[t].width, sizeof(float));
         if (*sae_tensor(s, t) && f->param[t].p)
             memcpy(*sae_tensor(s, t), f->param[t].p, f->param[t].rows * f->param[t].width * sizeof(float));
+    }
     if (f->o.kind->finish)
         f->o.kind->finish(f, s);
     fold_scale(s, f->scale);
     for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
         if (*sae_tensor(s, t) && vec_first_nonfinite(*sae_tensor(s, t), f->param[t].rows * f->param[t].width) >= 0) {
             sae_free(s);
-            err_data("the fit diverged: %s is not finite: lower --lr", sae_tensors[t].name);
+            diverged(t);
             return NULL;
         }
     return s;

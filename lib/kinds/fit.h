@@ -17,8 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where b_dec begins, for kinds that have one. */
-enum fit_center { FIT_CENTER_ZERO, FIT_CENTER_MEAN, FIT_CENTER_MEDIAN };
+/* Where b_dec begins, for kinds that have one; NONE: it is 0 and stays so. */
+enum fit_center { FIT_CENTER_ZERO, FIT_CENTER_MEAN, FIT_CENTER_MEDIAN, FIT_CENTER_NONE };
 
 struct fit_options {
     const struct kind *kind;
@@ -33,6 +33,50 @@ struct fit_options {
     bool rms;                           /* fit s x with E|s x|^2 = d_model */
     uint64_t dead_window;               /* a feature is dead that has not fired in so many rows */
     uint64_t seed;
+
+    /* What follows is off, or as a kind would have it anyway, when it is zero; fit_options_usual() gives the rest. */
+    size_t k;                           /* features a row, for kinds that fix it */
+    double theta0, bandwidth;           /* jumprelu: thresholds at the start; width of the kernel about them */
+    double target_l0;                   /* jumprelu: S is (L0 / target - 1)^2 instead of L0 */
+    size_t aux_k;                       /* dead features that explain what the others leave */
+    double aux_weight;                  /* the weight of that */
+    bool norm_weighted;                 /* S = sum f_i |d_i|, decoder norms free; folded to unit norm at export */
+    double p_start, p_end;              /* S = sum f^p, p falling from one to the other; p_end 1: never */
+    double p_from, p_to;                /* as shares of all steps: where it begins to fall, where it has fallen */
+    double ortho;                       /* weight of the penalty on decoder rows that are alike */
+    int ortho_kind;                     /* enum fit_ortho */
+    double recon;                       /* weight of |x_hat - x|^2; 1 */
+    double clip;                        /* largest norm of the whole gradient; 0: any */
+    size_t enc_layers;                  /* layers of the encoder, 1: E alone */
+    int inner;                          /* enum fit_inner, of layers before the last */
+    size_t prefixes;                    /* matryoshka: nested dictionaries */
+    bool tied_init;                     /* the encoder begins as the decoder's copy */
+    bool orthogonal;                    /* the decoder begins orthogonal, as far as its shape lets it */
+    double dec_norm;                    /* norm of decoder rows at the start, where it is free; 1 */
+    size_t inner_iterations;            /* fista: iterations for each batch */
+    uint64_t resample_every;            /* steps between events of resampling (see resample.h); 0: never */
+    uint64_t resample_last;             /* no event after this step */
+    uint64_t resample_rows;             /* rows to draw from at an event */
+    bool resample_centre;               /* new rows are of x - b_dec rather than x */
+    bool cosine;                        /* the rate falls along a cosine, not a line, over the share `decay` */
+};
+
+/* The penalties of `ortho`: gamma sum over pairs <d_i, d_j>^2; the largest cosine to others of a chunk, squared
+ * [OrtSAE]; mean cosine + mean of each row's largest + largest of all. */
+enum fit_ortho { FIT_ORTHO_FRAME, FIT_ORTHO_CHUNKS, FIT_ORTHO_MAX };
+
+/* Activations of inner layers. */
+enum fit_inner { FIT_INNER_RELU, FIT_INNER_GELU, FIT_INNER_SOFTPLUS };
+
+/* Options with every extra off, to be filled in. */
+struct fit_options fit_options_usual(void);
+
+/* Named numbers a kind keeps from step to step besides parameters; part of every checkpoint. */
+enum { FIT_STATES = 16 };
+struct fit_state {
+    char name[24];
+    double *p;                          /* (n), owned by the fit */
+    size_t n;
 };
 
 /* What was measured on the rows of some batches. */
@@ -75,8 +119,12 @@ struct fit {
     struct fit_param param[SAE_TENSORS];
     float *enc, *dec;                   /* (d_sae, d_model) rows e_i, d_i as the arithmetic uses them: parameters, or */
     float *unit;                        /* this, owned: derived from one by the kind; NULL for the others */
+    struct fit_state state[FIT_STATES]; /* what fit_state_add() made, in that order; p NULL behind the last */
+    void *own;                          /* private to the kind, which frees it in its release hook */
     struct fit_tally tally;             /* of the fit itself */
     double first_loss;                  /* L of the first batch */
+    uint64_t dead_since;                /* rows ever when the watch for the next event of resampling began */
+    uint64_t resampled;                 /* features resampled, ever */
 
     /* ---- the work of one batch; n rows ---- */
     enum fit_mode mode;
@@ -97,8 +145,16 @@ struct fit {
 struct fit *fit_new(const struct fit_options *o);
 void fit_free(struct fit *f);
 
-/* Begin: s and b_dec from the rows x (n, d_model), n > 0, the other parameters from the seed. */
-void fit_begin(struct fit *f, const float *x, size_t n);
+/* Room for n numbers, zeroed, that the fit keeps, checkpoints and frees; made in the kind's init or begin hook, the
+ * same ones in the same order each time. The name is cut to what fits; a second call with a name gives the first's. */
+double *fit_state_add(struct fit *f, const char *name, size_t n);
+
+/* Begin: s and b_dec from the rows x (n, d_model), n > 0, the other parameters from the seed; then the kind's begin
+ * hook. Returns 0, or -1 and the sentence of that hook. */
+int fit_begin(struct fit *f, const float *x, size_t n) ERR_CHECKED;
+
+/* The kind's constrain hook for every feature. */
+void fit_constrain(struct fit *f);
 
 /* One update from the batch x (n, d_model), n > 0. Returns 0; -1 and a sentence that says what to change when the loss
  * is not finite or has grown out of hand, and then nothing was updated. */
@@ -113,6 +169,9 @@ double fit_gradient(struct fit *f, const float *x, size_t n, float *const gradie
 
 /* The learning rate of the next update. */
 double fit_rate(const struct fit *f);
+
+/* Are all parameters finite? 0, or -1 and a sentence. */
+int fit_check(const struct fit *f) ERR_CHECKED;
 
 /* The dictionary in the units of raw x. NULL and a sentence when a parameter is not finite. sae_free() it. */
 struct sae *fit_export(const struct fit *f);

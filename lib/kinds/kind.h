@@ -17,7 +17,9 @@ struct recipe;
 
 /* The tensors a dictionary may have, in the order they are written. */
 enum sae_tensor {
-    SAE_W_ENC, SAE_B_ENC, SAE_W_DEC, SAE_B_DEC, SAE_THRESHOLD, SAE_B_GATE, SAE_B_MAG, SAE_R_MAG, SAE_TENSORS
+    SAE_W_ENC, SAE_B_ENC, SAE_W_DEC, SAE_B_DEC, SAE_THRESHOLD, SAE_B_GATE, SAE_B_MAG, SAE_R_MAG,
+    SAE_W_INNER, SAE_B_INNER,           /* of the first of SAE_INNER layers before the last; then those of the others */
+    SAE_TENSORS = SAE_W_INNER + 2 * SAE_INNER
 };
 #define SAE_HAS(tensor) (1u << (tensor))
 
@@ -26,20 +28,45 @@ struct sae_tensor_info {
     bool per_feature, per_input;    /* (d_sae, d_model), (d_sae) or (d_model) */
     bool scales;                    /* is in the units of x: divided by s when the scale of --normalize is folded in */
     size_t at;                      /* offset of its pointer in struct sae */
+    bool inner, square;             /* is of a layer before the last, which no kind must have; (d_model, d_model) */
 };
 extern const struct sae_tensor_info sae_tensors[SAE_TENSORS];
 
-/* Rows and width of a tensor as it is held in memory. */
+/* Rows and width of a tensor as it is held in memory; a square one is one row here. */
 size_t sae_tensor_rows(enum sae_tensor t, size_t d_sae);
 size_t sae_tensor_width(enum sae_tensor t, size_t d_model);
 /* The place of its pointer. */
 float **sae_tensor(struct sae *s, enum sae_tensor t);
+
+/* Options of a fit that not every kind can honour; the rest of struct fit_options means something to all of them. */
+enum {
+    USES_ADAM = 1 << 0,             /* lr, beta1, beta2, eps, warmup, decay: it goes down a gradient */
+    USES_L1 = 1 << 1,               /* l1, l1_warmup */
+    USES_CENTER = 1 << 2,           /* center: b_dec begins where one likes */
+    USES_K = 1 << 3,                /* k */
+    USES_THETA = 1 << 4,            /* theta0, bandwidth, target_l0 */
+    USES_AUX = 1 << 5,              /* aux_k, aux_weight */
+    USES_NORM_WEIGHT = 1 << 6,      /* norm_weighted */
+    USES_P = 1 << 7,                /* p_start, p_end, p_from, p_to */
+    USES_ORTHO = 1 << 8,            /* ortho, ortho_kind */
+    USES_RECON = 1 << 9,            /* recon */
+    USES_CLIP = 1 << 10,            /* clip */
+    USES_LAYERS = 1 << 11,          /* enc_layers, inner */
+    USES_PREFIXES = 1 << 12,        /* prefixes */
+    USES_TIED_INIT = 1 << 13,       /* tied_init */
+    USES_DEC_NORM = 1 << 14,        /* dec_norm */
+    USES_ITERATIONS = 1 << 15,      /* inner_iterations */
+    USES_RESAMPLE = 1 << 16,        /* resample_* */
+    USES_INIT = 1 << 17,            /* rows or a dictionary to begin from */
+    USES_SCALE = 1 << 18,           /* rms: it is not the same on rows of another size */
+};
 
 struct kind {
     const char *name;
     const char *about;              /* one line for --help */
     unsigned saves;                 /* SAE_HAS() of the tensors of a finished dictionary */
     unsigned learns;                /* of those with a gradient and moments while it is fitted */
+    unsigned uses;                  /* USES_ bits */
     const struct recipe *usual;     /* how it is fitted when the user says no more */
 
     /* Encoding one row. screen: dot[i] is within slack * enc_norm[i] of the exact <e_i, x>; list every feature that
@@ -48,13 +75,28 @@ struct kind {
     size_t (*screen)(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val);
     size_t (*settle)(const struct sae *s, uint32_t *idx, float *val, size_t n);
 
-    /* Fitting. init draws the parameters; constrain restores, after the parameters of feature i have been set or moved,
-     * what must hold for them and what is derived from them; step does what a batch asks for (see step.h); finish,
-     * where there is one, completes a dictionary into which the parameters have been copied. */
+    /* Fitting. begin, where there is one, is called when the scale s and b_dec are set, with the first rows x
+     * (n, d_model) times s: kinds that look at the data as a whole do so here, and refuse what they cannot do (-1 and a
+     * sentence, of usage where the command line is wrong). init, where there is one, comes next and draws the
+     * parameters; constrain restores, after the parameters of feature i have been set or moved, what must hold for
+     * them and what is derived from them; step does what a batch asks for (see step.h); finish, where there is one,
+     * completes a dictionary into which the parameters have been copied; release, where there is one, frees f->own.
+     * What begin and init leave behind is in parameters and in fit_state_add(); all else is made again from these, for
+     * a resumed fit runs neither, but has constrain called for every feature. */
+    int (*begin)(struct fit *f, const float *x, size_t n);
+    void (*release)(struct fit *f);
     void (*init)(struct fit *f);
     void (*constrain)(struct fit *f, size_t i);
     void (*step)(struct fit *f);
     void (*finish)(const struct fit *f, struct sae *out);
+
+    /* Resampling (see resample.h): the norm of a new encoder row as a share of the mean of those alive, 0: 0.2; and what
+     * is to be done, besides setting the rows, and every other parameter of feature i to 0, with their moments. */
+    double revive_size;
+    void (*revive)(struct fit *f, size_t i);
+    /* Beginning from a dictionary: set the parameters of feature i that are not tensors of the same name in s, which are
+     * copied. */
+    void (*adopt)(struct fit *f, const struct sae *s, size_t i);
 };
 
 /* All kinds, ending with NULL; and their names in the same order. */
@@ -66,5 +108,13 @@ const struct kind *kind_find(const char *name);
 /* The hooks of f = relu(pi), which several kinds share. */
 size_t kind_screen_relu(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val);
 size_t kind_settle_relu(const struct sae *s, uint32_t *idx, float *val, size_t n);
+
+/* Those of f = the k = s->k largest of relu(pi), 0 elsewhere (the smaller index wins a tie); k = 0: all of them. */
+size_t kind_screen_topk(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val);
+size_t kind_settle_topk(const struct sae *s, uint32_t *idx, float *val, size_t n);
+
+/* Those of f = pi 1[pi > threshold], relu(pi) where a threshold is below 0. */
+size_t kind_screen_threshold(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val);
+size_t kind_settle_threshold(const struct sae *s, uint32_t *idx, float *val, size_t n);
 
 #endif

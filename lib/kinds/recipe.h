@@ -28,7 +28,22 @@ struct recipe {
     double decay;
     enum fit_center center;
     bool apply_b_dec;
+
+    /* Of these, zero is what fit_options_usual() has. */
+    size_t k;
+    double theta0, bandwidth;
+    size_t aux_k;
+    double aux_weight;
+    bool norm_weighted, cosine, orthogonal, untied_init;
+    double dec_norm, clip, p_end;
+    double l1_warmup_share;             /* l1_warmup as a share of all steps */
+    bool resample;                      /* dead features */
+    size_t prefixes, inner_iterations;
 };
+
+/* The options a recipe is for, those of struct fit_options that it does not speak of as usual; for a kind that is not
+ * the recipe's own, what it leaves open is the kind's. */
+struct fit_options recipe_options(const struct recipe *r, const struct kind *kind);
 
 /* The presets, ending with NULL, and their names in the same order. */
 extern const struct recipe *const presets[];

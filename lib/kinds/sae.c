@@ -5,12 +5,14 @@
 #include "kinds/sae.h"
 #include "ground/mem.h"
 #include "ground/par.h"
-#include "kinds/kind.h"
+#include "kinds/inner.h"
 #include "maths/blas.h"
+#include "maths/pursuit.h"
 #include "maths/vec.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ENCODE_ROWS = 128 };
 
@@ -40,6 +42,9 @@ void sae_free(struct sae *s)
     for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
         free(*sae_tensor(s, t));
     free(s->enc_norm);
+    if (s->atoms)
+        atoms_free(s->atoms);
+    free(s->atoms);
     json_decref(s->meta);
     free(s);
 }
@@ -51,6 +56,7 @@ struct encode {
     struct codes *piece;            /* one for each piece */
     struct encode_scratch {
         float *x, *dot, *val;       /* (ENCODE_ROWS, d_model), (ENCODE_ROWS, d_sae), (d_sae) */
+        float *spare;               /* (d_model) */
         uint32_t *idx;              /* (d_sae) */
     } *scratch;                     /* one for each worker */
 };
@@ -74,6 +80,12 @@ static void encode_piece(void *arg, size_t piece, int worker)
     if (s->apply_b_dec_to_input) {
         for (size_t r = 0; r < rows; r++)
             vec_sub(w->x + r * d, x + r * d, s->b_dec, d);
+        x = w->x;
+    }
+    if (s->w_inner[0]) {
+        memmove(w->x, x, rows * d * sizeof *x);
+        for (size_t r = 0; r < rows; r++)
+            inner_encode(s, w->x + r * d, w->spare);
         x = w->x;
     }
     blas_nt(rows, m, d, x, d, s->w_enc, d, 0, w->dot, m);
@@ -102,6 +114,11 @@ void sae_encode(struct sae *s, const float *x, size_t n, struct codes *out)
     size_t pieces = (n + ENCODE_ROWS - 1) / ENCODE_ROWS, workers = (size_t)par_threads();
     size_t rows = n < ENCODE_ROWS ? n : ENCODE_ROWS;
     struct encode e = { .s = s, .x = x, .n = n };
+    if (!s->w_enc) {
+        struct fista how = sae_fista(s);
+        sae_encode_fista(s, &how, x, n, out);
+        return;
+    }
     if (!s->enc_norm)
         measure_encoder(s);
     e.piece = mem_zero(pieces, sizeof *e.piece);
@@ -110,6 +127,7 @@ void sae_encode(struct sae *s, const float *x, size_t n, struct codes *out)
         e.scratch[w].x = mem_align(rows * s->d_model, sizeof(float));
         e.scratch[w].dot = mem_align(rows * s->d_sae, sizeof(float));
         e.scratch[w].val = mem_align(s->d_sae, sizeof(float));
+        e.scratch[w].spare = mem_align(s->d_model, sizeof(float));
         e.scratch[w].idx = mem_align(s->d_sae, sizeof(uint32_t));
     }
     par_for(pieces, encode_piece, &e);
@@ -122,10 +140,40 @@ void sae_encode(struct sae *s, const float *x, size_t n, struct codes *out)
         free(e.scratch[w].x);
         free(e.scratch[w].dot);
         free(e.scratch[w].val);
+        free(e.scratch[w].spare);
         free(e.scratch[w].idx);
     }
     free(e.scratch);
     free(e.piece);
+}
+
+static const struct atoms *atoms_of(struct sae *s)
+{
+    if (!s->atoms) {
+        s->atoms = mem_alloc(1, sizeof *s->atoms);
+        *s->atoms = atoms_new(s->w_dec, s->d_sae, s->d_model, INFINITY);
+    }
+    return s->atoms;
+}
+
+struct fista sae_fista(const struct sae *s)
+{
+    return (struct fista){ .lambda = s->l1 / s->activation_scale, .iterations = 1000, .tol = 1e-3 };
+}
+
+size_t sae_encode_fista(struct sae *s, const struct fista *how, const float *x, size_t n, struct codes *out)
+{
+    struct codes start = { .n = 0 };
+    if (s->w_enc)
+        sae_encode(s, x, n, &start);
+    size_t missed = fista_codes(atoms_of(s), how, x, n, s->b_dec, s->w_enc ? &start : NULL, out);
+    codes_free(&start);
+    return missed;
+}
+
+void sae_encode_pursuit(struct sae *s, size_t k, const float *x, size_t n, struct codes *out)
+{
+    pursuit_codes(atoms_of(s), k, x, n, s->b_dec, out);
 }
 
 void sae_decode(const struct sae *s, const struct codes *c, float *x_hat)

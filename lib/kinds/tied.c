@@ -1,8 +1,8 @@
 /* tied: f = relu(M x + b), x_hat = f M with one matrix M of unit rows m_i = w_i / |w_i|; w is what is learned, without
  * constraint, the norm being part of the function. No b_dec. [Cunningham 2023, eq. 1-4] */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/penalty.h"
 #include "kinds/recipe.h"
-#include "kinds/step.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -45,9 +45,11 @@ static void gradient(const struct fit *f, size_t i, float *const g[SAE_TENSORS])
 
 static void step(struct fit *f)
 {
+    penalty_begin(f);
     step_encode(f, step_fires_relu);
     step_rows(f, step_row_l1);
     step_update(f, gradient);
+    penalty_end(f, &f->f);
 }
 
 static void finish(const struct fit *f, struct sae *out)
@@ -68,6 +70,7 @@ const struct kind kind_tied = {
     .about = "one matrix of unit rows to encode and decode, bias on the encoder alone",
     .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC),
+    .uses = USES_ADAM | USES_L1 | USES_P | USES_ORTHO | USES_RECON | USES_CLIP | USES_RESAMPLE | USES_INIT | USES_SCALE,
     .usual = &usual,
     .screen = kind_screen_relu,
     .settle = kind_settle_relu,
@@ -75,4 +78,5 @@ const struct kind kind_tied = {
     .constrain = constrain,
     .step = step,
     .finish = finish,
+    .revive_size = 1,        /* the norm is not what is used */
 };

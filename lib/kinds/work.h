@@ -1,9 +1,9 @@
-/* work: what fit.c and step.c share and no kind needs to see. */
+/* work: what fit.c, step.c and its penalties share and no kind needs to see. */
 /* SPDX-License-Identifier: MIT */
 #ifndef WORK_H
 #define WORK_H
 
-#include "kinds/fit.h"
+#include "kinds/step.h"
 #include "maths/optim.h"
 
 /* Scratch of one worker. */
@@ -18,8 +18,26 @@ struct fit_scratch {
 };
 
 struct fit_work {
-    struct codes *piece;        /* of each piece of rows */
+    struct fit_piece {          /* of each piece of rows */
+        struct codes fires, others;
+    } *piece;
     size_t pieces, piece_cap;
+    struct step_list second;
+    uint32_t *dead;             /* (dead_n) features, ascending: auxk.c */
+    size_t dead_n, dead_cap;
+    float *norm;                /* (d_sae) |d_i|, where the penalty is weighted by it: penalty.c */
+    size_t norm_cap;
+    double p;                   /* the power of the penalty in force */
+    float *alike;               /* (d_sae, d_model) gradient of the penalty on rows that are alike; ortho.c */
+    size_t alike_cap;
+    float *inner, *inner_g;     /* layers before the last: what they hold, their gradients; inner.c */
+    size_t inner_cap, inner_g_cap;
+    const float *in;            /* (n, d_model) what the last layer of the encoder sees */
+    float *towards;             /* (n, d_model) dL / d of that */
+    size_t towards_cap;
+    float least;                /* smallest value kept of the batch; batch.c */
+    double *square;             /* (pieces of features) sums of squares of the gradient */
+    size_t square_cap;
     float *sum_r;               /* (pieces of rows, d_model) sums of r */
     size_t sum_r_cap;
     float *back;                /* (pieces of features, d_model) sums of db_i e_i */
@@ -27,6 +45,9 @@ struct fit_work {
     struct fit_scratch *scratch;
     size_t workers;
 };
+
+/* Free what step.c and the penalties hold. */
+void step_release(struct fit_work *w);
 
 /* The loss of the batch is finite and has not grown beyond all measure. */
 bool fit_is_sound(const struct fit *f);

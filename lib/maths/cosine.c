@@ -7,17 +7,18 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { ROWS = 32, TILE = 64 };      /* a piece of work: ROWS rows of a, against b in tiles that stay in the cache */
+/* A piece of work: ROWS rows of a against b, or BLOCK rows against as many, in tiles that stay in the cache. */
+enum { ROWS = 32, TILE = 64, BLOCK = 256 };
 
-/* ---- all pairs ---- */
+/* ---- rows of a with rows of b ---- */
 
 struct job {
     const float *a, *b;
     size_t na, nb, d;
-    bool same;
     struct cosine_stats *out;
     double *sum, *sum_sq;           /* one for each piece, added in order at the end */
     float **best;                   /* one array (nb) for each worker */
+    size_t blocks, round;           /* of one set with itself: see below */
 };
 
 static void one_tile(struct job *j, size_t piece, size_t lo, size_t hi, float *best)
@@ -27,8 +28,6 @@ static void one_tile(struct job *j, size_t piece, size_t lo, size_t hi, float *b
         double sum = 0, sum_sq = 0;
         struct topk *near = &j->out->nearest[r];
         for (size_t c = lo; c < hi; c++) {
-            if (j->same && c == r)
-                continue;
             float t = vec_dot(j->a + r * j->d, j->b + c * j->d, j->d);
             sum += t;
             sum_sq += (double)t * t;
@@ -46,45 +45,131 @@ static void one_piece(void *arg, size_t piece, int worker)
     struct job *j = arg;
     for (size_t lo = 0; lo < j->nb; lo += TILE)
         one_tile(j, piece, lo, lo + TILE < j->nb ? lo + TILE : j->nb, j->best[worker]);
-    for (size_t r = piece * ROWS; r < (piece + 1) * ROWS && r < j->na; r++)
-        topk_sort(&j->out->nearest[r]);
 }
 
-static void merge(struct job *j, size_t pieces)
+static void merge_best(struct job *j)
 {
-    struct cosine_stats *out = j->out;
-    out->best_b = j->best[0];
+    j->out->best_b = j->best[0];
     for (int w = 1; w < par_threads(); w++) {
         for (size_t c = 0; c < j->nb; c++)
-            out->best_b[c] = j->best[w][c] > out->best_b[c] ? j->best[w][c] : out->best_b[c];
+            j->out->best_b[c] = j->best[w][c] > j->out->best_b[c] ? j->best[w][c] : j->out->best_b[c];
         free(j->best[w]);
     }
+}
+
+static void add_sums(struct job *j, size_t pieces)
+{
     for (size_t p = 0; p < pieces; p++) {
-        out->sum += j->sum[p];
-        out->sum_sq += j->sum_sq[p];
+        j->out->sum += j->sum[p];
+        j->out->sum_sq += j->sum_sq[p];
+        j->sum[p] = j->sum_sq[p] = 0;
     }
+}
+
+static float *no_cosines(size_t n)
+{
+    float *best = mem_alloc(n, sizeof *best);
+    for (size_t c = 0; c < n; c++)
+        best[c] = -2;
+    return best;
+}
+
+static void all_between(struct job *j)
+{
+    size_t pieces = (j->na + ROWS - 1) / ROWS;
+    j->sum = mem_zero(pieces, sizeof *j->sum);
+    j->sum_sq = mem_zero(pieces, sizeof *j->sum_sq);
+    j->best = mem_alloc((size_t)par_threads(), sizeof *j->best);
+    for (int w = 0; w < par_threads(); w++)
+        j->best[w] = no_cosines(j->nb);
+    par_for(pieces, one_piece, j);
+    merge_best(j);
+    add_sums(j, pieces);
+    free(j->best);
+}
+
+/* ---- rows of a with each other: every pair once ----
+ *
+ * Rows are cut into an even number of blocks, and blocks meet as teams do that all play each other: in each round every
+ * block meets one other, so that no two pieces of a round write to the same rows. In round 0 each meets itself. */
+
+static void count_cosine(struct job *j, size_t r, size_t c, float t)
+{
+    struct topk *near = &j->out->nearest[r];
+    float *best = &j->out->best_b[r];
+    *best = t > *best ? t : *best;
+    if (near->n < near->k || t >= near->item[0].key)
+        topk_push(near, t, c, NULL);
+}
+
+static void two_blocks(struct job *j, size_t piece, size_t x, size_t y)
+{
+    size_t last = (x + 1) * BLOCK < j->na ? (x + 1) * BLOCK : j->na, end = (y + 1) * BLOCK < j->na ? (y + 1) * BLOCK : j->na;
+    for (size_t lo = y * BLOCK; lo < end; lo += TILE)
+        for (size_t r = x * BLOCK; r < last; r++) {
+            double sum = 0, sum_sq = 0;
+            for (size_t c = x == y && r >= lo ? r + 1 : lo; c < end && c < lo + TILE; c++) {
+                float t = vec_dot(j->a + r * j->d, j->a + c * j->d, j->d);
+                sum += t;
+                sum_sq += (double)t * t;
+                count_cosine(j, r, c, t);
+                count_cosine(j, c, r, t);
+            }
+            j->sum[piece] += 2 * sum;
+            j->sum_sq[piece] += 2 * sum_sq;
+        }
+}
+
+/* Round t of 1..blocks-1: the last block meets number t - 1 on a circle of the others, which meet across it. */
+static void one_meeting(void *arg, size_t piece, int worker)
+{
+    struct job *j = arg;
+    size_t circle = j->blocks - 1, turn = j->round - 1;
+    (void)worker;
+    if (j->round == 0)
+        two_blocks(j, piece, piece, piece);
+    else if (piece == 0)
+        two_blocks(j, piece, turn, circle);
+    else
+        two_blocks(j, piece, (turn + piece) % circle, (turn + circle - piece) % circle);
+}
+
+static void all_among(struct job *j)
+{
+    j->blocks = (j->na + BLOCK - 1) / BLOCK;
+    j->blocks += j->blocks % 2;
+    j->sum = mem_zero(j->blocks, sizeof *j->sum);
+    j->sum_sq = mem_zero(j->blocks, sizeof *j->sum_sq);
+    j->out->best_b = no_cosines(j->na);
+    for (j->round = 0; j->round < j->blocks; j->round++) {
+        size_t pieces = j->round ? j->blocks / 2 : j->blocks;
+        par_for(pieces, one_meeting, j);
+        add_sums(j, pieces);
+    }
+}
+
+static void sort_row(void *arg, size_t piece, int worker)
+{
+    struct job *j = arg;
+    (void)worker;
+    for (size_t r = piece * ROWS; r < (piece + 1) * ROWS && r < j->na; r++)
+        topk_sort(&j->out->nearest[r]);
 }
 
 void cosine_all(const float *a, size_t na, const float *b, size_t nb, size_t d, bool same, size_t k,
                 struct cosine_stats *out)
 {
-    size_t pieces = (na + ROWS - 1) / ROWS;
-    struct job j = { .a = a, .b = b, .na = na, .nb = nb, .d = d, .same = same, .out = out,
-                     .sum = mem_zero(pieces, sizeof(double)), .sum_sq = mem_zero(pieces, sizeof(double)),
-                     .best = mem_alloc((size_t)par_threads(), sizeof(float *)) };
+    struct job j = { .a = a, .b = b, .na = na, .nb = nb, .d = d, .out = out };
     *out = (struct cosine_stats){ .pairs = (uint64_t)na * (nb - same), .nearest = mem_zero(na, sizeof *out->nearest) };
     for (size_t r = 0; r < na; r++)
         out->nearest[r].k = k;
-    for (int w = 0; w < par_threads(); w++) {
-        j.best[w] = mem_alloc(nb, sizeof(float));
-        for (size_t c = 0; c < nb; c++)
-            j.best[w][c] = -2;
-    }
-    par_for(pieces, one_piece, &j);
-    merge(&j, pieces);
+    if (same)
+        all_among(&j);
+    else
+        all_between(&j);
+    par_for((na + ROWS - 1) / ROWS, sort_row, &j);
     free(j.sum);
     free(j.sum_sq);
-    free(j.best);
 }
 
 void cosine_free(struct cosine_stats *s, size_t na)

@@ -18,8 +18,9 @@ struct cosine_stats {
     float *best_b;                  /* (nb) largest cosine of each row of b with any of a */
 };
 
-/* Cosines of rows a (na,d) and b (nb,d), all of unit length. `same`: b is a, and a row is not compared with itself.
- * Memory: na*k heap entries and two arrays of nb a thread. Runs on the pool. cosine_free() the result. */
+/* Cosines of rows a (na,d) and b (nb,d), all of unit length. `same`: b is a, and a row is not compared with itself (its
+ * best_b is then its nearest too).
+ * Memory: na*k heap entries and an array of nb a thread. Runs on the pool. cosine_free() the result. */
 void cosine_all(const float *a, size_t na, const float *b, size_t nb, size_t d, bool same, size_t k,
                 struct cosine_stats *out);
 void cosine_free(struct cosine_stats *s, size_t na);

@@ -102,6 +102,13 @@ INLINE float sigmoid_gated(float x, float slope)
     return gated(x, a, e / (1.0f + e));
 }
 
+/* (1 - e) / (1 + e), e = exp(-2 |x|). */
+INLINE float tanh_of(float x)
+{
+    float a = magnitude(x, 14.5f), e = exp_of(-2.0f * a), y = (1.0f - e) / (1.0f + e);
+    return x < 0 ? -y : x > 0 ? y : x;
+}
+
 /* ---- arrays ---- */
 
 CLONES static void apply_gelu(float *x, size_t n)
@@ -147,6 +154,12 @@ void nonlin_apply(enum nonlin f, float *x, size_t n)
         apply_silu(x, n, 1.702f);
         break;
     }
+}
+
+CLONES void nonlin_tanh(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = tanh_of(x[i]);
 }
 
 /* ---- rows ---- */

@@ -20,6 +20,9 @@ int nonlin_find(const char *name);
 /* x := f(x), n items in place. */
 void nonlin_apply(enum nonlin f, float *x, size_t n);
 
+/* x := tanh(x), n items in place, to an absolute error of 2e-7. */
+void nonlin_tanh(float *x, size_t n);
+
 /* Scores s (rows, cols), row distance ld; row i may look at its first `first` + i columns (at least 1, at most cols).
  * Row := exp(scale (s - its maximum)) there and 0 behind, scale > 0; inverse[i] := 1 / its sum. */
 void nonlin_softmax(float *s, size_t ld, size_t rows, size_t cols, size_t first, float scale, float *inverse);

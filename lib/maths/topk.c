@@ -70,3 +70,75 @@ void topk_free(struct topk *t)
     free(t->item);
     *t = (struct topk){ .k = t->k };
 }
+
+/* ---- pairs ---- */
+
+static bool pair_better(const uint32_t *idx, const float *val, size_t a, size_t b)
+{
+    bool nan_a = val[a] != val[a], nan_b = val[b] != val[b];
+    if (nan_a != nan_b)
+        return nan_a;
+    return val[a] > val[b] || ((nan_a || val[a] == val[b]) && idx[a] < idx[b]);
+}
+
+static bool pair_later(const uint32_t *idx, const float *val, size_t a, size_t b)
+{
+    (void)val;
+    return idx[a] > idx[b];
+}
+
+static void pair_swap(uint32_t *idx, float *val, size_t a, size_t b)
+{
+    uint32_t i = idx[a];
+    float v = val[a];
+    idx[a] = idx[b];
+    val[a] = val[b];
+    idx[b] = i;
+    val[b] = v;
+}
+
+typedef bool (*pair_above)(const uint32_t *idx, const float *val, size_t a, size_t b);
+
+/* A heap of n pairs in which no child is above(child, parent). */
+static void pair_sink(uint32_t *idx, float *val, size_t n, size_t i, pair_above above)
+{
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && above(idx, val, child + 1, child))
+            child++;
+        if (!above(idx, val, child, i))
+            return;
+        pair_swap(idx, val, i, child);
+    }
+}
+
+static void pair_heap(uint32_t *idx, float *val, size_t n, pair_above above)
+{
+    for (size_t i = n / 2; i-- > 0;)
+        pair_sink(idx, val, n, i, above);
+}
+
+static bool pair_worse(const uint32_t *idx, const float *val, size_t a, size_t b)
+{
+    return pair_better(idx, val, b, a);
+}
+
+size_t topk_pairs(uint32_t *idx, float *val, size_t n, size_t k)
+{
+    if (k == 0)
+        return 0;
+    if (k < n) {
+        pair_heap(idx, val, k, pair_worse);
+        for (size_t i = k; i < n; i++)
+            if (pair_better(idx, val, i, 0)) {
+                pair_swap(idx, val, i, 0);
+                pair_sink(idx, val, k, 0, pair_worse);
+            }
+        n = k;
+    }
+    pair_heap(idx, val, n, pair_later);
+    for (size_t left = n; left > 1; left--) {
+        pair_swap(idx, val, 0, left - 1);
+        pair_sink(idx, val, left - 1, 0, pair_later);
+    }
+    return n;
+}

@@ -28,4 +28,9 @@ void topk_sort(struct topk *t);
 /* Release the heap, not the loads. */
 void topk_free(struct topk *t);
 
+/* The same for (idx, val) pairs in place: the k of largest val, NaN being larger than all, equal ones by smaller idx,
+ * come to the front, idx ascending; what else there is lies behind them in no order. Returns how many are in front: k, or n
+ * when that is less. */
+size_t topk_pairs(uint32_t *idx, float *val, size_t n, size_t k);
+
 #endif

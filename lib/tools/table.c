@@ -54,10 +54,10 @@ static void flush(struct table *t)
     t->text.n = 0;
 }
 
-struct table *table_create(const char *const *names, size_t columns)
+static struct table *create(const char *path, int zlevel, const char *const *names, size_t columns)
 {
     struct table *t = mem_zero(1, sizeof *t);
-    t->out = io_create(opt.output, (int)opt.zlevel);
+    t->out = io_create(path, zlevel);
     if (!t->out)
         tool_die();
     t->names = names;
@@ -67,6 +67,16 @@ struct table *table_create(const char *const *names, size_t columns)
         text_plain(&t->text, i + 1 < columns ? "\t" : "\n");
     }
     return t;
+}
+
+struct table *table_create(const char *const *names, size_t columns)
+{
+    return create(opt.output, (int)opt.zlevel, names, columns);
+}
+
+struct table *table_create_at(const char *path, const char *const *names, size_t columns)
+{
+    return create(path, 0, names, columns);
 }
 
 static void before(struct table *t)

@@ -12,6 +12,8 @@ struct table;
 
 /* On -o or standard output, as the common options say. Names are borrowed until the end. Exits on failure. */
 struct table *table_create(const char *const *names, size_t columns);
+/* The same on a file of its own, not compressed. */
+struct table *table_create_at(const char *path, const char *const *names, size_t columns);
 /* The next cell of the row in hand; a row ends when its last cell is filled. %.9g for reals, nan spelled so. */
 void table_count(struct table *t, uint64_t v);
 void table_real(struct table *t, double v);

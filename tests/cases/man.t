@@ -17,7 +17,7 @@ use Test::More;
 my $top = $ENV{TOP};
 my @tools = map { m{([^/]+)\.c$} } sort glob "$top/bin/*.c";
 my %page = map { m{([^/]+)\.\d$} => $_ } glob "$top/man/man*/*.[0-9]";
-my @order = qw(act-dump act-cat sae-fit sae-encode sae-cossim sae-topk sae-patch saes saetools);
+my @order = qw(act-dump act-cat act-toy sae-fit sae-encode sae-cossim sae-stat sae-topk sae-patch saes saetools);
 
 # ---- the source of a page ----
 
@@ -257,15 +257,26 @@ near_rows([$after], [ [ map { my $f = $_ * (1 - $overlap); $f > 0 ? $f : 0 } @$b
     'untied: f (1 - e . d) comes back');
 
 # sae-fit: the table of recipes
-my @recipe = map { [ split / Ta / ] } map { /^\.It Fl -(.*)/ ? $1 : () } section('sae-fit', 'DESCRIPTION');
-my %column = (tied => 1, relu => 2, cunningham => 3, anthropic => 4);
-for my $name (sort keys %column) {
-    shell('sae-fit ' . ($column{$name} < 3 ? '--kind' : '--preset') . " $name -q -n 64 -o recipe.sae few.saes");
+my ($head, @recipe) = map { /^\.It (?:Sy )?([a-z0-9-]+ Ta .*)/ ? [ split / Ta /, $1 ] : () } section('sae-fit', 'DESCRIPTION');
+my %long = ('Fl x' => '--ratio', 'Fl b' => '--batch', 'Fl k' => '--k');
+my (undef, @columns) = map { $long{$_} // s/^Fl /-/r } @$head;
+my %fit = map { $_->[0] => $_->[1] } help_options(scalar runs(qw(sae-fit --help)));
+my %is_kind = map { $_ => 1 } split /\|/, $fit{'--kind KIND'} =~ s/;.*//r;
+is(join(' ', sort map { $_->[0] } @recipe), join(' ', sort keys %is_kind, split /\|/, $fit{'--preset NAME'}),
+    'the table has all kinds and presets');
+for (@recipe) {
+    my ($name, @want) = @$_;
+    next if $name =~ /^(?:ica|nmf|rica)$/;      # slow with as many dimensions
+    shell('sae-fit ' . ($is_kind{$name} ? '--kind' : '--preset') . " $name -q -n 64 -o recipe.sae few.saes");
     my $history = JSON::PP->new->decode(st_read('recipe.sae')->{meta}{history});
-    my %args = @{ $history->[-1]{args} };
+    my @words = @{ $history->[-1]{args} };
+    my %args;
+    while (@words) {
+        my $option = shift @words;
+        $args{$option} = @words && $words[0] !~ /^--/ ? shift @words : 1;
+    }
     $args{'--ratio'} = $args{'--d-sae'} / 512;
-    my @got = map { $args{"--$_->[0]"} } @recipe;
-    is(join(' ', map { $_ // '?' } @got), join(' ', map { my $v = $_->[ $column{$name} ]; $v =~ /^\d/ ? 0 + $v : $v } @recipe),
+    is(join(' ', map { $args{$_} // '-' } @columns), join(' ', map { /^\d/ ? 0 + $_ : $_ } @want),
         "the recipe of $name is as the page has it");
 }
 

@@ -81,6 +81,32 @@ static void pairs(size_t na, size_t nb, size_t d, bool same, size_t k)
     free(best);
 }
 
+/* Equal cosines rank by the number of the row, and any number of threads gives the same bits. */
+static void ties(void)
+{
+    enum { N = 600, D = 6, K = 5 };
+    float *x = malloc(N * D * sizeof *x), *some = unit_rows(3, D);
+    struct cosine_stats s[2];
+    size_t wrong = 0;
+    for (size_t i = 0; i < N; i++)
+        memcpy(x + i * D, some + i % 3 * D, D * sizeof *x);
+    for (int t = 0; t < 2; t++) {
+        par_start(1 + 3 * t);
+        cosine_all(x, N, x, N, D, true, K, &s[t]);
+    }
+    for (size_t i = 0; i < N; i++)
+        for (size_t q = 0, at = i % 3; q < K; q++, at += 3) {
+            at += at == i ? 3 : 0;
+            wrong += s[0].nearest[i].item[q].order != at;
+            wrong += memcmp(&s[0].nearest[i].item[q], &s[1].nearest[i].item[q], sizeof(struct topk_item)) != 0;
+        }
+    ok(wrong == 0 && s[0].sum == s[1].sum && s[0].sum_sq == s[1].sum_sq, "ties go to the smaller number, with 1 and 4 threads");
+    cosine_free(&s[0], N);
+    cosine_free(&s[1], N);
+    free(x);
+    free(some);
+}
+
 /* ---- matching ---- */
 
 static double best_of(const float *a, size_t na, const float *b, size_t nb, size_t d, unsigned used, size_t row)
@@ -197,7 +223,13 @@ int main(void)
         pairs(33, 65, 7, false, 3);
         pairs(100, 100, 48, true, 100);
         pairs(129, 1, 16, false, 4);
+        pairs(0, 0, 3, true, 1);
+        pairs(1, 1, 3, true, 1);
+        pairs(256, 256, 5, true, 2);
+        pairs(257, 257, 5, true, 256);
+        pairs(1100, 1100, 3, true, 4);
     }
+    ties();
     for (size_t na = 1; na <= 6; na++)
         for (size_t nb = 1; nb <= 6; nb++)
             match(na, nb, 1 + na);

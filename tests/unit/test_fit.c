@@ -4,6 +4,7 @@
 #include "ground/mem.h"
 #include "ground/par.h"
 #include "kinds/fit.h"
+#include "kinds/resample.h"
 #include "maths/blas.h"
 #include "maths/optim.h"
 #include "tap.h"
@@ -188,17 +189,31 @@ static float *rows_of(uint64_t seed, size_t n, size_t d)
 
 static struct fit_options options(const char *kind, bool apply, size_t d, size_t m)
 {
-    return (struct fit_options){
-        .kind = kind_find(kind), .d_model = d, .d_sae = m, .l1 = 0.05, .lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999,
-        .eps = 1e-8, .center = FIT_CENTER_MEDIAN, .apply_b_dec = apply, .dead_window = 1000, .seed = 7,
-    };
+    struct fit_options o = fit_options_usual();
+    o.kind = kind_find(kind);
+    o.d_model = d;
+    o.d_sae = m;
+    o.l1 = 0.05;
+    o.lr = 1e-2;
+    o.center = FIT_CENTER_MEDIAN;
+    o.apply_b_dec = apply;
+    o.dead_window = 1000;
+    o.seed = 7;
+    return o;
+}
+
+/* fit_begin(), for kinds that cannot refuse. */
+static void begin(struct fit *f, const float *x, size_t n)
+{
+    if (fit_begin(f, x, n))
+        ok(0, "begin: %s", err_text());
 }
 
 /* A fit some steps from its beginning, biases moved. */
 static struct fit *warm_fit(const struct fit_options *o, const float *x, size_t n)
 {
     struct fit *f = fit_new(o);
-    fit_begin(f, x, n);
+    begin(f, x, n);
     for (int i = 0; i < 5; i++)
         if (fit_step(f, x, n))
             return NULL;
@@ -259,7 +274,7 @@ static void check_dense(const char *kind, bool apply)
     float *x = rows_of(2, N * STEPS, D);
     struct fit *f = fit_new(&o);
     bool tied = !strcmp(kind, "tied");
-    fit_begin(f, x, N);
+    begin(f, x, N);
     struct plain p = plain_of(f, tied);
     int failed = 0;
     double start = plain_loss(&p, x, N, NULL);
@@ -425,7 +440,7 @@ static void check_window(void)
     struct fit_options o = options("relu", false, 2, 2);
     float x[10] = { 1, 0, 1, 0, 1, 1, 1, 0, 1, 0 }, rows[4] = { 1, 0, 0, 1 };
     struct fit *f = fit_new(&o);
-    fit_begin(f, x, 5);
+    begin(f, x, 5);
     memset(f->param[SAE_B_DEC].p, 0, 2 * sizeof(float));
     memcpy(f->param[SAE_W_ENC].p, rows, sizeof rows);
     memcpy(f->param[SAE_W_DEC].p, rows, sizeof rows);
@@ -448,7 +463,7 @@ static void check_schedules(void)
     o.l1_warmup = 2;
     float *x = rows_of(6, N, D);
     struct fit *f = fit_new(&o);
-    fit_begin(f, x, N);
+    begin(f, x, N);
     is_near(fit_rate(f), o.lr / 4, 1e-12, "the rate begins low");
     ok(fit_step(f, x, N) == 0, "a step");
     is_near(f->l1, o.l1 / 2, 1e-12, "and so does lambda");
@@ -456,6 +471,9 @@ static void check_schedules(void)
         ok(fit_step(f, x, N) == 0, "a step");
     is_near(f->l1, o.l1, 1e-12, "full lambda");
     is_near(fit_rate(f), o.lr / 4, 1e-12, "the rate ends low");
+    f->o.cosine = true;
+    is_near(fit_rate(f), o.lr * (1 - cos(3.14159265358979 / 4)) / 2, 1e-12, "or along a cosine");
+    f->o.cosine = false;
     fit_free(f);
     free(x);
 }
@@ -468,7 +486,7 @@ static void check_center(void)
     for (enum fit_center c = FIT_CENTER_ZERO; c <= FIT_CENTER_MEDIAN; c++) {
         o.center = c;
         struct fit *f = fit_new(&o);
-        fit_begin(f, x, N);
+        begin(f, x, N);
         memset(want, 0, sizeof want);
         if (c)
             (c == FIT_CENTER_MEAN ? stats_mean : stats_geometric_median)(x, N, D, want);
@@ -484,7 +502,7 @@ static void check_ends(void)
     struct fit_options o = options("relu", true, D, M);
     float *x = rows_of(9, N, D);
     struct fit *f = fit_new(&o);
-    fit_begin(f, x, N);
+    begin(f, x, N);
     float first = f->param[SAE_W_ENC].p[0];
     x[5] = NAN;
     ok(fit_step(f, x, N) == -1 && strstr(err_text(), "not finite"), "rows that are not finite: %s", err_text());
@@ -493,7 +511,7 @@ static void check_ends(void)
     x[5] = 0;
     o.lr = 1e4;
     f = fit_new(&o);
-    fit_begin(f, x, N);
+    begin(f, x, N);
     int bad = 0;
     for (int i = 0; i < 50 && !bad; i++)
         bad = fit_step(f, x, N);
@@ -522,7 +540,7 @@ static void check_known(void)
         for (size_t i = 0; i < B * D; i++)
             x[i] = rng_uniform(&r) < 0.05 ? (float)rng_uniform(&r) : 0;
         if (!step)
-            fit_begin(f, x, B);
+            begin(f, x, B);
         if (step == STEPS)
             fit_tally_reset(&f->tally);
         if (step < STEPS && fit_step(f, x, B))
@@ -547,6 +565,179 @@ static void check_known(void)
     fit_free(f);
 }
 
+/* ---- resampling ---- */
+
+static double norm_f(const float *w, size_t d)
+{
+    double square = 0;
+    for (size_t j = 0; j < d; j++)
+        square += (double)w[j] * w[j];
+    return sqrt(square);
+}
+
+/* A fit past its warm-up, in the middle of the watch for its first event; every fourth feature cannot fire. */
+static struct fit *planted(const char *kind, struct fit_options *o, const float *x, size_t n)
+{
+    o->kind = kind_find(kind);
+    o->resample_every = 20;
+    o->resample_last = 40;
+    struct fit *f = fit_new(o);
+    begin(f, x, n);
+    for (size_t i = 0; i < o->d_sae; i += 4) {
+        float *bias = f->param[SAE_B_ENC].p ? f->param[SAE_B_ENC].p : f->param[SAE_B_GATE].p;
+        bias[i] = -1000;
+    }
+    for (int step = 0; step < 20; step++)
+        if (fit_step(f, x, n))
+            ok(0, "a step: %s", err_text());
+    return f;
+}
+
+static void check_resample(const char *kind, double size)
+{
+    enum { N = 64, D = 16, M = 32, BATCHES = 16 };
+    struct fit_options o = options(kind, true, D, M);
+    o.rms = true;
+    o.k = 6;
+    float *x = rows_of(12, N * BATCHES, D);
+    struct fit *f = planted(kind, &o, x, N);
+    bool alive[M];
+    double mean = 0, count = 0, worst_dec = 0, worst_enc = 0, other = 0;
+    ok(fit_resample_due(f), "%s: an event after step 20", kind);
+    for (size_t i = 0; i < M; i++) {
+        alive[i] = f->tally.last[i] > f->dead_since;
+        mean += alive[i] ? norm_f(f->param[SAE_W_ENC].p + i * D, D) : 0;
+        count += alive[i];
+    }
+    mean /= count;
+    struct resampled r = fit_resample(f, x, N * BATCHES);
+    ok(r.dead == M - (size_t)count && r.n == r.dead && r.dead >= M / 4 && r.rows == N * BATCHES,
+       "%s: %zu of %zu dead features resampled", kind, r.n, r.dead);
+    for (size_t k = 0; k < r.n; k++) {
+        size_t i = r.feature[k];
+        const float *row = x + r.row[k] * D, *dec = f->dec + i * D;
+        ok(!alive[i], "%s: feature %zu was dead", kind, i);
+        for (size_t j = 0; j < D; j++)
+            worst_dec = fmax(worst_dec, fabs(dec[j] - row[j] / norm_f(row, D)));
+        worst_enc = fmax(worst_enc, fabs(norm_f(f->param[SAE_W_ENC].p + i * D, D) / (size * mean) - 1));
+        for (size_t j = 0; j < D; j++)
+            worst_enc = fmax(worst_enc, fabs(f->param[SAE_W_ENC].p[i * D + j] / (size * mean) - dec[j]));
+        for (enum sae_tensor t = 0; t < SAE_TENSORS; t++) {
+            const struct fit_param *p = &f->param[t];
+            for (size_t j = 0; p->p && sae_tensors[t].per_feature && j < p->width; j++)
+                other += fabsf(p->m[i * p->width + j]) + fabsf(p->v[i * p->width + j]);
+            if (p->p && sae_tensors[t].per_feature && p->width == 1)
+                other += fabsf(p->p[i]);
+        }
+    }
+    is_near(worst_dec, 0, 1e-6, "%s: d_i = x / |x|, in the weights", kind);
+    is_near(worst_enc, 0, 1e-6, "%s: e_i along it, %g of the mean norm of those alive", kind, size);
+    is_near(other, 0, 0, "%s: biases and moments are 0", kind);
+    size_t silent = 0;
+    uint64_t at = f->tally.seen;
+    for (int step = 0; step < 1000; step++)
+        if (fit_step(f, x + (size_t)(step % BATCHES) * N * D, N))
+            ok(0, "a step: %s", err_text());
+    for (size_t k = 0; k < r.n; k++)
+        silent += f->tally.last[r.feature[k]] <= at;
+    ok(silent == 0, "%s: all of them fire within 1000 steps, but for %zu", kind, silent);
+    resampled_free(&r);
+    fit_free(f);
+    free(x);
+}
+
+/* chi^2 of counts against shares. */
+static double chi_square(const size_t *count, const double *share, size_t n, size_t draws)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double want = share[i] * (double)draws;
+        sum += ((double)count[i] - want) * ((double)count[i] - want) / want;
+    }
+    return sum;
+}
+
+/* The first and the second row drawn in each of many events, two features being dead. */
+static void check_draws(void)
+{
+    enum { N = 20, D = 6, M = 8, EVENTS = 100000 };
+    struct fit_options o = options("relu", true, D, M);
+    float *x = rows_of(13, N, D);
+    struct fit *f = planted("relu", &o, x, N);
+    size_t first[N] = { 0 }, second[N] = { 0 }, odd = 0;
+    double loss[N], p[N], q[N] = { 0 }, plain[N], squares = 0, losses = 0;
+    struct fit_tally t = fit_tally_new(D, M);
+    fit_measure(f, x, N, &t);
+    for (size_t i = 0; i < N; i++) {
+        loss[i] = f->loss[i];
+        losses += loss[i];
+        squares += loss[i] * loss[i];
+    }
+    struct fit_param *enc = &f->param[SAE_W_ENC], *dec = &f->param[SAE_W_DEC];
+    float keep_enc[M * D], keep_dec[M * D];
+    memcpy(keep_enc, enc->p, sizeof keep_enc);
+    memcpy(keep_dec, dec->p, sizeof keep_dec);
+    for (size_t e = 0; e < EVENTS; e++) {
+        struct resampled r = fit_resample(f, x, N);
+        if (r.n < 2 || r.row[0] == r.row[1])
+            odd++;
+        first[r.row[0]]++;
+        second[r.row[1]]++;
+        for (size_t k = 0; k < r.n; k++)
+            f->param[SAE_B_ENC].p[r.feature[k]] = -1000;        /* dead again */
+        memcpy(enc->p, keep_enc, sizeof keep_enc);
+        memcpy(dec->p, keep_dec, sizeof keep_dec);
+        resampled_free(&r);
+    }
+    for (size_t i = 0; i < N; i++) {
+        p[i] = loss[i] * loss[i] / squares;
+        plain[i] = loss[i] / losses;
+    }
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < N; j++)
+            q[j] += i == j ? 0 : p[i] * p[j] / (1 - p[i]);
+    double limit = 36.19;               /* of chi^2 with 19 degrees of freedom, p = .01 */
+    double one = chi_square(first, p, N, EVENTS), two = chi_square(second, q, N, EVENTS);
+    ok(odd == 0, "no row is drawn twice in an event");
+    ok(one < limit, "the first row drawn: p ~ loss^2, chi^2 %.1f", one);
+    ok(two < limit, "the second: the same without the first, chi^2 %.1f", two);
+    ok(chi_square(first, plain, N, EVENTS) > 10 * limit, "p ~ loss would be seen");
+    fit_tally_free(&t);
+    fit_free(f);
+    free(x);
+}
+
+/* What counts is the half before the event: feature 0 fires before it only, feature 1 within it only. */
+static void check_watch(void)
+{
+    struct fit_options o = options("relu", false, 2, 2);
+    float early[2] = { 1, 0 }, late[2] = { 0, 1 }, rows[4] = { 1, 0, 0, 1 };
+    o.lr = 0;
+    o.center = FIT_CENTER_ZERO;
+    o.resample_every = 10;
+    o.resample_last = 20;
+    struct fit *f = fit_new(&o);
+    begin(f, early, 1);
+    memcpy(f->param[SAE_W_ENC].p, rows, sizeof rows);
+    memcpy(f->param[SAE_W_DEC].p, rows, sizeof rows);
+    int events = 0;
+    for (int step = 1; step <= 40; step++) {
+        if (fit_step(f, step <= 5 ? early : late, 1))
+            ok(0, "a step: %s", err_text());
+        if (!fit_resample_due(f))
+            continue;
+        events++;
+        struct resampled r = fit_resample(f, late, step == 10 ? 1 : 0);
+        if (step == 10)
+            ok(r.dead == 1 && r.feature[0] == 0, "dead is what has not fired in the half before the event");
+        else
+            ok(step == 20 && r.n == 0 && r.rows == 0, "an event without rows changes nothing");
+        resampled_free(&r);
+    }
+    ok(events == 2, "two events, none behind the last");
+    fit_free(f);
+}
+
 int main(void)
 {
     blas_start();
@@ -566,6 +757,13 @@ int main(void)
     check_schedules();
     check_center();
     check_ends();
+    check_resample("relu", 0.2);
+    check_resample("gated", 0.2);
+    check_resample("rescaled", 0.2);
+    check_resample("topk", 1);
+    check_resample("tied", 1);
+    check_draws();
+    check_watch();
     check_known();
     return done_testing();
 }

@@ -182,6 +182,22 @@ static void test_rotate(struct rng *r)
     is_near(worst, 0, 5e-7, "rotation of half-split pairs, the rest of each head untouched");
 }
 
+static void test_tanh(void)
+{
+    enum { N = 4001 };
+    float *x = mem_alloc(N, sizeof *x), edge[4] = { INFINITY, -INFINITY, NAN, -0.0f };
+    double worst = 0;
+    for (int i = 0; i < N; i++)
+        x[i] = (float)(i - N / 2) * 0.0073f;
+    nonlin_tanh(x, N);
+    for (int i = 0; i < N; i++)
+        worst = fmax(worst, fabs(x[i] - tanh((float)(i - N / 2) * 0.0073f)));
+    is_near(worst, 0, 2e-7, "tanh");
+    nonlin_tanh(edge, 4);
+    ok(edge[0] == 1 && edge[1] == -1 && isnan(edge[2]) && edge[3] == 0, "of infinity, NaN and 0");
+    free(x);
+}
+
 int main(void)
 {
     static const char *const names[] = { "gelu", "gelu_new", "relu", "silu", "quick_gelu" };
@@ -191,6 +207,7 @@ int main(void)
         test_range((enum nonlin)f, names[f]);
         test_special((enum nonlin)f, names[f]);
     }
+    test_tanh();
     test_names();
     for (int i = 0; i < 20; i++)
         test_softmax(&r, 1 + rng_below(&r, 64), 1 + rng_below(&r, 200), 1 + rng_below(&r, 40), i % 2 ? 1 : 1000);

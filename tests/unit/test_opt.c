@@ -39,6 +39,7 @@ static struct {
     const char *text;
     int choice;
     struct opt_list list;
+    struct opt_reals reals;
 } o = { .count = 5, .real = 0.1, .untouched = 1.0 / 3 };
 
 static const char *const choices[] = { "red", "green", NULL };
@@ -51,6 +52,7 @@ static const struct opt table[] = {
     { OPT_STRING, .name = "text", .var = &o.text, .arg = "STR", .help = "", .numbers = true },
     { OPT_CHOICE, .name = "colour", .var = &o.choice, .arg = "C", .help = "", .choices = choices, .numbers = true },
     { OPT_LIST, .letter = 'e', .name = "edit", .var = &o.list, .arg = "EDIT", .help = "", .numbers = true },
+    { OPT_REALS, .name = "reals", .var = &o.reals, .arg = "X[,...]", .help = "", .lo = -1, .hi = 1e6, .numbers = true },
     { .type = OPT_END },
 };
 static const struct opt_usage usage = { .tool = "tool", .synopsis = "", .about = "",
@@ -59,14 +61,16 @@ static const struct opt_usage usage = { .tool = "tool", .synopsis = "", .about =
 static void command_line(void)
 {
     const char *words[] = { "tool", "one", "-n2K", "--real=0.30000000000000004", "-e", "a b", "two", "-fe", "c", "--colour",
-                            "green", "-o", "x.zst", "--", "-n", NULL };
+                            "green", "-o", "x.zst", "--reals", "7", "--reals=0.10,-1,2e3", "--", "-n", NULL };
     char **argv = (char **)(uintptr_t)words;
-    int argc = 15;
+    int argc = 18;
     opt_parse(&argc, &argv, &usage, table);
     ok(argc == 3 && !strcmp(argv[0], "one") && !strcmp(argv[1], "two") && !strcmp(argv[2], "-n"),
        "operands stand among options and behind --");
     ok(o.flag && !o.other && o.count == 2000 && o.choice == 1, "values of options");
     ok(o.list.n == 2 && !strcmp(o.list.item[0], "a b") && !strcmp(o.list.item[1], "c"), "an option that repeats");
+    ok(o.reals.n == 3 && o.reals.item[0] == 0.1 && o.reals.item[1] == -1 && o.reals.item[2] == 2000 &&
+       !strcmp(o.reals.word[0], "0.10") && !strcmp(o.reals.word[2], "2e3"), "a list of numbers: the last time it is given");
     ok(opt_given(&o.count) && !opt_given(&o.untouched), "what was given is known");
     ok(opt.zlevel == 1 && opt.threads >= 1, "a name in .zst compresses; there is a thread");
     size_t n;
@@ -77,7 +81,7 @@ static void command_line(void)
     }
     free(history);
     ok(!strcmp(all, "--flag|--count|2000|--real|0.30000000000000004|--untouched|0.3333333333333333|--colour|green|"
-                    "--edit|a b|--edit|c|--seed|0"), "the options that change numbers, in digits that read back: %s", all);
+                    "--edit|a b|--edit|c|--reals|0.1,-1,2000|--seed|0"), "the options that change numbers, in digits that read back: %s", all);
 }
 
 int main(void)

@@ -77,6 +77,24 @@ static void check_round(void)
     sae_free(u);
 }
 
+/* A dictionary without an encoder has two tensors, in the file and in memory. */
+static void check_bare(void)
+{
+    struct sae *s = sae_new(kind_find("fista"), D, M), *t = NULL;
+    for (size_t i = 0; i < M * D; i++)
+        s->w_dec[i] = (float)i;
+    s->b_dec[2] = 3;
+    s->l1 = 0.25;
+    ok(saefile_save(path, s) == 0 && (t = saefile_load(path)), "without an encoder: saved and loaded");
+    ok(t && t->kind == s->kind && !t->w_enc && !t->b_enc && t->l1 == 0.25 && !memcmp(s->w_dec, t->w_dec, M * D * 4) &&
+       t->b_dec[2] == 3, "with what it has");
+    struct safetensors *f = safetensors_open(path);
+    ok(f && f->count == 2 && !safetensors_find(f, "W_enc"), "as two tensors");
+    safetensors_close(f);
+    sae_free(s);
+    sae_free(t);
+}
+
 static void put(const char *bytes, size_t n)
 {
     struct io_out *out = io_create(path, 0);
@@ -185,6 +203,7 @@ int main(void)
         return 1;
     snprintf(path, sizeof path, "%s/a.safetensors", folder);
     check_round();
+    check_bare();
     check_bits();
     check_foreign("plain", NULL, 0, 0, 1, NULL, true, NULL);
     check_foreign("half", NULL, 0, 0, 1, NULL, true, NULL);

@@ -4,6 +4,7 @@
 #include "maths/topk.h"
 #include "tap.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,40 @@ static const char *one(struct rng *r, size_t n, size_t k)
     return wrong;
 }
 
+/* Pairs in place, beside a count of who is better. */
+static const char *pairs(struct rng *r, size_t n, size_t k, int with_nan)
+{
+    uint32_t *idx = calloc(n + 1, sizeof *idx);
+    float *val = calloc(n + 1, sizeof *val), *of = calloc(3 * n + 1, sizeof *of);
+    const char *wrong = "";
+    for (size_t i = 0; i < n; i++) {
+        idx[i] = (uint32_t)((i * 7919) % (n | 1) * 3);
+        val[i] = with_nan && rng_below(r, 9) == 0 ? NAN : (float)rng_below(r, n / 3 + 2) - 1;
+        of[idx[i]] = val[i];
+    }
+    size_t kept = topk_pairs(idx, val, n, k);
+    if (kept != (n < k ? n : k))
+        wrong = "a wrong number of pairs";
+    for (size_t i = 0; i < n; i++) {
+        size_t better = 0;
+        for (size_t j = 0; j < n; j++) {
+            bool nan_i = isnan(val[i]), nan_j = isnan(val[j]);
+            better += nan_j != nan_i ? nan_j
+                                     : val[j] > val[i] || ((nan_i || val[j] == val[i]) && idx[j] < idx[i]);
+        }
+        if ((better < k) != (i < kept))
+            wrong = "not the best";
+        if (i > 0 && i < kept && idx[i] <= idx[i - 1])
+            wrong = "not in order";
+        if (of[idx[i]] != val[i] && !(isnan(val[i]) && isnan(of[idx[i]])))
+            wrong = "a pair was torn apart";
+    }
+    free(idx);
+    free(val);
+    free(of);
+    return wrong;
+}
+
 int main(void)
 {
     struct rng r;
@@ -57,6 +92,8 @@ int main(void)
         for (size_t j = 0; j < 6; j++) {
             const char *wrong = one(&r, sizes[i], sizes[j]);
             ok(!*wrong, "the best %zu of %zu %s", sizes[j], sizes[i], wrong);
+            wrong = pairs(&r, sizes[i], sizes[j], i % 2);
+            ok(!*wrong, "of pairs too %s", wrong);
         }
     return done_testing();
 }

@@ -1,0 +1,22 @@
+/* rowsfile: rows of one width out of a matrix in a file, to begin a dictionary from.
+ *
+ *   NAME.npy                    an array of two dimensions
+ *   FILE.safetensors:TENSOR     a tensor of two dimensions, of a model for instance; FILE.safetensors:TENSOR^T its
+ *                               columns
+ *
+ * The vectors along the side that has the width are meant: of a matrix (d, n) whose n is not d the columns are taken
+ * without being asked for. */
+/* SPDX-License-Identifier: MIT */
+#ifndef ROWSFILE_H
+#define ROWSFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Does the name have one of these forms? */
+bool rowsfile_names(const char *name);
+
+/* The vectors of width d as rows (*n, d), all finite; free() them. NULL and a sentence (with the name) on failure. */
+float *rowsfile_load(const char *name, size_t d, size_t *n);
+
+#endif

@@ -1,0 +1,38 @@
+/* batchtopk: of a batch of B rows the k B largest relu(pi) fire, so that a row may have more than k or fewer; the
+ * finished dictionary has one threshold instead (batch.h). Unit decoder rows, no penalty. [Bussmann 2024] */
+/* SPDX-License-Identifier: MIT */
+#include "kinds/batch.h"
+#include "kinds/recipe.h"
+
+static void step(struct fit *f)
+{
+    struct step_term term[2];
+    batch_encode(f);
+    step_rows(f, step_row_plain);
+    term[0] = step_term_first(f);
+    step_update_terms(f, term, auxk_add(f, term, 1), step_gradient_unit);
+    batch_end(f);
+}
+
+static const struct recipe usual = {
+    .kind = "batchtopk", .ratio = 8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999,
+    .eps = 6.25e-10, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .k = 32, .aux_k = 128,
+    .aux_weight = 1.0 / 32,
+};
+
+const struct kind kind_batchtopk = {
+    .name = "batchtopk",
+    .about = "K features a row on average: the strongest of each batch, one threshold at the end",
+    .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC) | SAE_HAS(SAE_THRESHOLD),
+    .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
+    .uses = USES_ADAM | USES_LAYERS | USES_CENTER | USES_K | USES_AUX | USES_ORTHO | USES_RECON | USES_CLIP |
+            USES_TIED_INIT | USES_RESAMPLE | USES_INIT | USES_SCALE,
+    .usual = &usual,
+    .screen = kind_screen_threshold,
+    .settle = kind_settle_threshold,
+    .init = step_init_rows,
+    .constrain = step_constrain_unit,
+    .step = step,
+    .finish = batch_finish,
+    .revive_size = 1,        /* a smaller row never wins */
+};

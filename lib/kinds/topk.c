@@ -1,0 +1,48 @@
+/* topk: f = the k largest of relu(pi), the rest is silent; no penalty. Unit decoder rows. [Gao 2024, eq. 3] */
+/* SPDX-License-Identifier: MIT */
+#include "kinds/auxk.h"
+#include "kinds/recipe.h"
+#include "maths/topk.h"
+
+static size_t fires(const struct fit *f, const float *dot, uint32_t *idx, float *val)
+{
+    size_t n = step_fires_relu(f, dot, idx, val);
+    return n > f->o.k ? topk_pairs(idx, val, n, f->o.k) : n;
+}
+
+static void step(struct fit *f)
+{
+    struct step_term term[2];
+    auxk_encode(f, fires);
+    step_rows(f, step_row_plain);
+    term[0] = step_term_first(f);
+    step_update_terms(f, term, auxk_add(f, term, 1), step_gradient_unit);
+}
+
+static void finish(const struct fit *f, struct sae *out)
+{
+    out->k = f->o.k;
+}
+
+static const struct recipe usual = {
+    .kind = "topk", .ratio = 8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999,
+    .eps = 6.25e-10, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .k = 32, .aux_k = 128,
+    .aux_weight = 1.0 / 32,
+};
+
+const struct kind kind_topk = {
+    .name = "topk",
+    .about = "the K strongest features of each row, no penalty",
+    .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
+    .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
+    .uses = USES_ADAM | USES_LAYERS | USES_CENTER | USES_K | USES_AUX | USES_ORTHO | USES_RECON | USES_CLIP |
+            USES_TIED_INIT | USES_RESAMPLE | USES_INIT | USES_SCALE,
+    .usual = &usual,
+    .screen = kind_screen_topk,
+    .settle = kind_settle_topk,
+    .init = step_init_rows,
+    .constrain = step_constrain_unit,
+    .step = step,
+    .finish = finish,
+    .revive_size = 1,        /* a smaller row never wins */
+};

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/fitinfo.h"
+#include "ground/mem.h"
+#include "kinds/kind.h"
+#include "tools/saetool.h"
+#include "tools/table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Append a word as a shell would have to be given it. */
+static void text_word(struct text *t, const char *word)
+{
+    if (*word && !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%")]) {
+        text_plain(t, word);
+        return;
+    }
+    text_plain(t, "'");
+    for (const char *c = word; *c; c++) {
+        char one[2] = { *c, 0 };
+        text_plain(t, *c == '\'' ? "'\\''" : one);
+    }
+    text_plain(t, "'");
+}
+
+static void text_words(struct text *t, const json_t *words)
+{
+    size_t i;
+    json_t *word;
+    json_array_foreach(words, i, word) {
+        text_plain(t, " ");
+        text_word(t, json_string_value(word) ? json_string_value(word) : "?");
+    }
+}
+
+/* The commands of the history: one that names no input reads what the one before it wrote. */
+static void text_commands(struct text *t, const char *path, const char *history)
+{
+    json_t *list = json_loads(history, 0, NULL), *step;
+    size_t i;
+    json_array_foreach(list, i, step) {
+        const char *tool = json_string_value(json_object_get(step, "tool"));
+        const json_t *inputs = json_object_get(step, "in");
+        if (i)
+            text_plain(t, json_array_size(inputs) ? "; " : " | ");
+        text_word(t, tool ? tool : "?");
+        text_words(t, json_object_get(step, "args"));
+        if (tool && !strcmp(tool, mem_program)) {
+            text_plain(t, " -o ");
+            text_word(t, path);
+        }
+        text_words(t, inputs);
+    }
+    json_decref(list);
+}
+
+/* A table's cell: s escaped. */
+static void table_escaped(struct table *t, const char *s)
+{
+    struct text text = { .s = NULL };
+    text_plain(&text, "");
+    text_bytes(&text, (const uint8_t *)s, strlen(s));
+    table_text(t, text.s);
+    free(text.s);
+}
+
+int fitinfo_print(const char *path)
+{
+    static const char *const columns[] = { "key", "value" };
+    struct sae *sae = tool_sae(path);
+    struct table *t = table_create(columns, 2);
+    struct text commands = { .s = NULL };
+    const char *key, *history = NULL;
+    json_t *value;
+    json_object_foreach(sae->meta, key, value) {
+        if (!strcmp(key, "history")) {
+            history = json_string_value(value);
+            continue;
+        }
+        table_escaped(t, key);
+        table_escaped(t, json_string_value(value));
+    }
+    for (enum sae_tensor k = 0; k < SAE_TENSORS; k++)
+        if (*sae_tensor(sae, k)) {
+            char shape[60];
+            size_t rows = sae_tensor_rows(k, sae->d_sae), width = sae_tensor_width(k, sae->d_model);
+            if (sae_tensors[k].square)
+                rows = width = sae->d_model;
+            if (rows > 1 && width > 1)
+                snprintf(shape, sizeof shape, "%zu rows of %zu", rows, width);
+            else
+                snprintf(shape, sizeof shape, "%zu", rows * width);
+            table_text(t, sae_tensors[k].name);
+            table_text(t, shape);
+        }
+    if (history) {
+        text_plain(&commands, "");
+        text_commands(&commands, path, history);
+        table_text(t, "command");
+        table_escaped(t, commands.s);
+    }
+    free(commands.s);
+    sae_free(sae);
+    return table_finish(t);
+}
