@@ -154,7 +154,8 @@ stream_refused('codes: no ' . (qw(ptr idx val))[$_], qr/in: record 1: codes with
     for grep { $::skip = $_; 1 } 0 .. 2;
 {
     my $zeros = "\0" x 4 x (2**22 + 1);
-    my $idx = pack 'L<*', 0 .. 2**22;
+    my $idx = join '', map { pack 'L<*', $_ * 4096 .. $_ * 4096 + 4095 } 0 .. 1023;
+    $idx .= pack 'L<', 2**22;
     file_write('in', stream_bytes({ %codes, d => 2**20 }, [ { n => 1, cols => [
         [ 'ptr', 'u32', [2], [ 0, 2**22 + 1 ] ], [ 'idx', 'u32', [ 2**22 + 1 ], \$idx ],
         [ 'val', 'f32', [ 2**22 + 1 ], \$zeros ] ] } ]));
@@ -192,9 +193,9 @@ sub packed { my ($bytes, @options) = @_; file_write('raw', $bytes); system('zstd
 
 packed($header . raw_record('B', $meta, "\xc6\x04\x40\x00\x00" . "\0" x 0x4400000));
 refused('a bomb: a record of 68 MiB in ' . (-s 'in.zst') . ' bytes', qr/larger than/, qw(act-cat --check in.zst));
-packed("\0" x 2**28);
-refused('a bomb: 256 MiB of zeros', qr/not a stream/, qw(act-cat --check in.zst));
-packed($header . "\0" x 2**28);
+packed("\0" x 2**27);
+refused('a bomb: 128 MiB of zeros', qr/not a stream/, qw(act-cat --check in.zst));
+packed($header . "\0" x 2**27);
 refused('a bomb behind a header', qr/not a record/, qw(act-cat --check in.zst));
 file_write('in.zst', "\x28\xb5\x2f\xfd\x00\xb8" . "\0" x 100);              # window of 2^33 bytes
 refused('a window of 8 GiB', qr/zstd/, qw(act-cat --check in.zst));
@@ -221,27 +222,24 @@ for ([ 'a shape of 2^63', "{'descr': '<f4', 'fortran_order': False, 'shape': (92
 }
 file_write('in.npy', "\x93NUMPY\x02\x00\xff\xff\xff\xff{");
 refused('.npy: a header of 4 GiB', qr/in\.npy: /, qw(act-cat --from npy in.npy));
-file_write('in.npy', "\x93NUMPY\x01\x00" . pack('S<', 63) . "{'descr': '<f4', 'fortran_order': False, 'shape': (100000, 1000), }");
+my $large = "{'descr': '<f4', 'fortran_order': False, 'shape': (100000, 1000), }\n";
+file_write('in.npy', "\x93NUMPY\x01\x00" . pack('S<', length $large) . $large);
 refused('.npy: 400 MB announced, nothing there', qr/in\.npy: cut short/, qw(act-cat --from npy in.npy));
 
 # ---- a legal header that asks for much ----
 
 file_write('in', stream_bytes({ %codes, d => 2**20 }, [ { n => 3, cols => [ @ok, [ 'tok', 'u32', [3], [ 1, 2**32 - 1, 2**31 ] ] ] } ]));
-for my $command ([qw(sae-topk --tokens -f 0,1,4 in)], [qw(sae-topk in)], [qw(act-cat --to tsv in)]) {
+for my $command ([ qw(sae-topk --tokens -f), '0,1,4', 'in' ], [qw(sae-topk in)], [qw(act-cat --to tsv in)]) {
     my ($code, $out) = tool('bash', '-c', "${limit}exec \"\$@\"", 'bash', @$command);
     ok($code == 0 && ($out =~ tr/\n//) == 4, "@$command: a million features, tokens up to 2^32 - 1") or diag("exit code $code");
 }
 
 # ---- dictionaries ----
 
-# The BLAS maps more than the limit by itself: here the limit is what `sae-cossim` needs for a small dictionary, and 100 MB.
 srand 3;
 sae_write('s.sae', sae_random('tied', 8, 16));
-if ($limit) {
-    my $need = 0;
-    $need += 100_000 while $need < 8e6 && system("bash -c 'ulimit -v $need; exec sae-cossim s.sae' >/dev/null 2>&1");
-    $limit = 'ulimit -v ' . ($need + 100_000) . '; ';
-}
+$ENV{OPENBLAS_NUM_THREADS} = 1;                                 # the BLAS maps memory for each
+runs(qw(sae-cossim s.sae));
 for ([ 'a header of 2^63', "\0" x 7 . "\x80" . '{}' ], [ 'a header beyond the file', pack('Q<', 1000) . '{}' ],
     [ 'a header of 99 MB', pack('Q<', 99_000_000) . '{}' ], [ 'no header', pack('Q<', 0) ], [ 'three bytes', 'abc' ],
     [ 'text', 'a text that is not a dictionary at all' ], [ 'an array', pack('Q<', 2) . '[]' ],

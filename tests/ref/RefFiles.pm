@@ -103,13 +103,15 @@ sub rows_of {
     return [];
 }
 
-# ---- msgpack: nil, booleans, numbers, strings, arrays, maps; binary strings are references to strings ----
+# ---- msgpack: nil, booleans, numbers, strings, arrays, maps; binary strings are references to strings, extensions
+# [ type, bytes ] blessed as RefFiles::Ext ----
 
 sub mp_encode {
     my ($v) = @_;
     return "\xc0" if !defined $v;
     return $v ? "\xc3" : "\xc2" if JSON::PP::is_bool($v);
     return mp_head($$v, 0xc4, 0xc5, 0xc6) . $$v if ref $v eq 'SCALAR';
+    return mp_extension(@$v) if ref $v eq 'RefFiles::Ext';
     return (@$v < 16 ? chr(0x90 | @$v) : pack 'Cn', 0xdc, scalar @$v) . join '', map { mp_encode($_) } @$v
         if ref $v eq 'ARRAY';
     return (keys %$v < 16 ? chr(0x80 | keys %$v) : pack 'Cn', 0xde, scalar keys %$v)
@@ -123,6 +125,14 @@ sub mp_encode {
         : $v < 2**32 ? pack('CN', 0xce, $v) : pack('CQ>', 0xcf, $v);
 }
 
+my %MP_FIXED = (1 => 0xd4, 2 => 0xd5, 4 => 0xd6, 8 => 0xd7, 16 => 0xd8);
+
+sub mp_extension {
+    my ($type, $bytes) = @_;
+    my $fixed = $MP_FIXED{ length $bytes };
+    return ($fixed ? chr $fixed : mp_head($bytes, 0xc7, 0xc8, 0xc9)) . pack('c', $type) . $bytes;
+}
+
 sub mp_head {
     my ($bytes, $one, $two, $four) = @_;
     my $n = length $bytes;
@@ -132,7 +142,7 @@ sub mp_head {
 my %MP_NUMBER = (0xca => [ 'f>', 4 ], 0xcb => [ 'd>', 8 ], 0xcc => [ 'C', 1 ], 0xcd => [ 'n', 2 ], 0xce => [ 'N', 4 ],
     0xcf => [ 'Q>', 8 ], 0xd0 => [ 'c', 1 ], 0xd1 => [ 's>', 2 ], 0xd2 => [ 'l>', 4 ], 0xd3 => [ 'q>', 8 ]);
 my %MP_LENGTH = (0xc4 => [ 'bin', 'C', 1 ], 0xc5 => [ 'bin', 'n', 2 ], 0xc6 => [ 'bin', 'N', 4 ],
-    0xd9 => [ 'str', 'C', 1 ], 0xda => [ 'str', 'n', 2 ], 0xdb => [ 'str', 'N', 4 ],
+    0xc7 => [ 'ext', 'C', 1 ], 0xc8 => [ 'ext', 'n', 2 ], 0xc9 => [ 'ext', 'N', 4 ], 0xd9 => [ 'str', 'C', 1 ], 0xda => [ 'str', 'n', 2 ], 0xdb => [ 'str', 'N', 4 ],
     0xdc => [ 'array', 'n', 2 ], 0xdd => [ 'array', 'N', 4 ], 0xde => [ 'map', 'n', 2 ], 0xdf => [ 'map', 'N', 4 ]);
 
 sub mp_take {
@@ -154,6 +164,9 @@ sub mp_decode {
     if (my $f = $MP_NUMBER{$c}) {
         return unpack $f->[0], mp_take($bytes, $pos, $f->[1]);
     }
+    if ($c >= 0xd4 && $c <= 0xd8) {
+        return bless [ unpack('c', mp_take($bytes, $pos, 1)), mp_take($bytes, $pos, 1 << $c - 0xd4) ], 'RefFiles::Ext';
+    }
     my ($what, $n) = $c < 0x90 ? ('map', $c & 15) : $c < 0xa0 ? ('array', $c & 15) : $c < 0xc0 ? ('str', $c & 31) : ();
     if (!$what) {
         my $f = $MP_LENGTH{$c} or die sprintf "msgpack: byte %02x is not used here\n", $c;
@@ -161,6 +174,7 @@ sub mp_decode {
     }
     return mp_take($bytes, $pos, $n) if $what eq 'str';
     return \(my $bin = mp_take($bytes, $pos, $n)) if $what eq 'bin';
+    return bless [ unpack('c', mp_take($bytes, $pos, 1)), mp_take($bytes, $pos, $n) ], 'RefFiles::Ext' if $what eq 'ext';
     return [ map { mp_decode($bytes, $pos, $depth + 1) } 1 .. $n ] if $what eq 'array';
     my %map;
     for (1 .. $n) {
