@@ -116,7 +116,8 @@ for ([ 'acts', \@filters ], [ 'codes', \@of_codes ]) {
     my $cut = substr file_read('acts'), 0, 500;
     file_write('in', $cut);
     for my $command ([qw(act-cat -o named in)], [qw(act-cat -o named.zst in)], [qw(sae-encode -o named s.sae in)],
-        [qw(act-cat --to npy -o named in)], [qw(act-cat --to tsv -o named in)]) {
+        [qw(act-cat --to npy -o named in)], [qw(act-cat --to tsv -o named in)],
+        [qw(sae-fit -q --kind tied -x 1 --l1 0.1 -b 2 -o named in)]) {
         misuse(3, qr/: in: record \d+: cut short/, @$command);
         ok(!-e 'named' && !-e 'named.zst' && !glob('.named*'), 'and no output is there');
     }

@@ -75,7 +75,7 @@ my %raw = (
     'an extension of 4 GiB' => "\x85${map}\xa1a\xc9\xff\xff\xff\xff\x01abc",
     'a key of 1 GiB' => "\x85${map}\xdb\x40\x00\x00\x00abc",
     '100000 arrays in each other' => "\x85${map}\xa1a$deep",
-    'nine levels' => "\x85${map}\xa1a" . "\x91" x 8 . "\x01",
+    'nine levels' => "\x85${map}\xa1a" . "\x91" x 7 . "\x01",
     'more than 1 MiB' => "\x85${map}\xa1a\xdb" . pack('N', 2**20) . 'x' x 2**20,
     '70000 values' => "\x85${map}\xa1a\xdd" . pack('N', 70000) . "\x01" x 70000,
     'a number of 2^53' => "\x85${map}\xa1a\xcf\x00\x20" . "\0" x 6,
@@ -90,6 +90,13 @@ my %raw = (
     'an array' => "\x91\x01", 'a number' => "\x07", 'nil' => "\xc0", 'a string' => "\xa1a",
 );
 stream_refused("header: $_", qr/in: record 0: /, raw_record('SAES', $raw{$_})) for sort keys %raw;
+my %legal = ('str 8' => "\xd9\0", 'str 32' => "\xdb\0\0\0\0", 'bin 16' => "\xc5\0\0", 'ext 8' => "\xc7\0\x05",
+    'array 32' => "\xdd\0\0\0\0", 'map 16' => "\xde\0\0", 'int 64' => "\xd3" . "\xff" x 8, 'float 32' => "\xca\x3f\x80\0\0",
+    'eight levels, the record and the map counted' => "\x91" x 6 . "\x01");
+for (sort keys %legal) {                                        # long forms of little are legal
+    file_write('in', raw_record('SAES', "\x85${map}\xa1a$legal{$_}") . raw_record('E', mp_encode({ rows => 0, batches => 0 })));
+    is((tool(qw(act-cat --check in)))[0], 0, "header: $_ is fine");
+}
 stream_refused('header: a tag of 1 GiB', qr/not a stream/, "\x93\xdb\x40\x00\x00\x00SAES");
 stream_refused('header: 65535 parts', qr/not a stream/, "\xdc\xff\xff\xa4SAES");
 stream_refused('header: five bytes', qr/not a stream/, "\x93\xa4SAE");

@@ -39,8 +39,15 @@ sae-topk -k 3 --random 2 --quantiles 3 --distinct -s 9 c.saes
 sae-topk --tokens --alive c.saes
 EOT
 
-# The rows of a batch are not told by how they come: the same codes from batches of any size.
-ok 'another batch size' sh -c 'act-cat --no-history two.saes | act-cat --to tsv --every 1 >/dev/null'
+# Codes do not depend on how rows are cut into batches.
+perl -I"$TOP/tests/ref" -e 'use RefFiles; my $x = stream_read("a.saes")->[0]{x};
+stream_write("batch$_.saes", "acts", 24, $x, batch => $_) for 1, 37, 1500;' || exit 1
+for batch in 1 37 1500; do
+    sae-encode a.sae batch$batch.saes | act-cat --to tsv >codes$batch
+done
+ok 'rows one by one or in batches of 37: the same codes' cmp codes1 codes37
+ok 'or all in one batch' cmp codes1 codes1500
+
 sae-topk -s 1 --random 3 c.saes >one
 sae-topk -s 2 --random 3 c.saes >two
 ok 'another seed, other samples' not cmp one two

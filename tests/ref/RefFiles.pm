@@ -117,7 +117,7 @@ sub mp_encode {
     return (keys %$v < 16 ? chr(0x80 | keys %$v) : pack 'Cn', 0xde, scalar keys %$v)
         . join '', map { mp_encode("$_") . mp_encode($v->{$_}) } sort keys %$v if ref $v eq 'HASH';
     return (length $v < 32 ? chr(0xa0 | length $v) : mp_head($v, 0xd9, 0xda, 0xdb)) . $v
-        if B::svref_2object(\$v)->FLAGS & B::SVf_POK;
+        if (B::svref_2object(\$v)->FLAGS & (B::SVf_POK | B::SVf_IOK)) == B::SVf_POK;    # a count of 0 has both flags
     return pack 'Cd>', 0xcb, $v if $v != int $v || abs $v >= 2**53;
     return pack 'Cq>', 0xd3, $v if $v < -32;
     return pack 'c', $v if $v < 128;
@@ -190,7 +190,8 @@ sub mp_decode {
 
 sub record_bytes {
     my ($tag, $meta, @bins) = @_;
-    my $head = chr(0x90 | 3 + @bins) . mp_encode($tag) . mp_encode($meta);
+    my $parts = 3 + @bins;
+    my $head = ($parts < 16 ? chr(0x90 | $parts) : pack 'Cn', 0xdc, $parts) . mp_encode($tag) . mp_encode($meta);
     my $bytes = join '', $head, map { mp_head($_, 0xc4, 0xc5, 0xc6), $_ } @bins;
     return $bytes . pack 'CN', 0xce, Compress::Zlib::crc32($bytes);
 }
