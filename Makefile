@@ -76,7 +76,7 @@ $(BUILD)/inject.so: tests/fault/inject.c
 	@mkdir -p $(@D)
 	$(CC) -O1 -g -fPIC -shared -std=c11 $(WARN) -o $@ $< -ldl
 
-bench: all $(BUILD)/tests/bench/peak    ## act-dump and sae-fit beside the sgemm peak of the same run (MODEL=DIR HOOK= TEXT=)
+bench: all $(BUILD)/tests/bench/peak    ## act-dump, sae-fit and act-splice beside the sgemm peak of the same run (MODEL=DIR HOOK= TEXT=)
 	env -u OPENBLAS_CORETYPE BIN="$(abspath $(BIN))" PEAK="$(BUILD)/tests/bench/peak" perl tests/bench/run \
 	  $(if $(MODEL),-m $(MODEL)) $(if $(HOOK),-p $(HOOK)) $(if $(TEXT),-i $(TEXT))
 
@@ -94,7 +94,7 @@ coverage:                               ## the suite with gcov counters, left in
 
 lint:                                   ## manual pages, shell scripts
 	mandoc -Tlint -Wwarning man/man?/*
-	for f in .ci/run pipelines/demo/run; do bash -n $$f || exit 1; done
+	for f in .ci/run pipelines/*/run pipelines/*/experiments pipelines/causal/common.sh; do bash -n $$f || exit 1; done
 
 # ---- installing ----
 install: all                            ## into $(DESTDIR)$(prefix)
@@ -106,7 +106,7 @@ uninstall:                              ## take it away again
 	cd man && for f in man?/*; do rm -f $(DESTDIR)$(mandir)/$$f; done
 
 clean:                                  ## remove what was built
-	rm -rf build $(TOOLS:%=bin/%) pipelines/demo/out
+	rm -rf build $(TOOLS:%=bin/%) pipelines/*/out
 help:                                   ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 

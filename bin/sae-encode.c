@@ -5,6 +5,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
 #include "maths/vec.h"
+#include "tools/pairing.h"
 #include "tools/saetool.h"
 
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 
 static struct {
     bool decode, error, fista, is_signed;
+    const char *attr;
     double min, l1, tol;
     int64_t pursuit, iterations;
 } o = { .iterations = 1000, .tol = 1e-3 };
@@ -21,6 +23,9 @@ static const struct opt table[] = {
     { OPT_FLAG, .letter = 'd', .name = "decode", .var = &o.decode, .help = "codes back to activations (the reconstruction)",
       .numbers = true },
     { OPT_FLAG, .name = "error", .var = &o.error, .help = "activations less their reconstruction", .numbers = true },
+    { OPT_STRING, .name = "attr", .var = &o.attr, .arg = "GRAD", .help = "of each feature that fires what it adds to a metric "
+      "to first order, f_i <d_i, gradient>; GRAD holds the gradient at the same rows, as act-splice --grad writes it",
+      .shown = "", .numbers = true },
     { OPT_REAL, .name = "min", .var = &o.min, .arg = "V", .help = "drop values whose size is at or below V; with --error "
       "they do not count in the reconstruction", .hi = 1e30, .numbers = true },
 
@@ -65,20 +70,26 @@ static json_t *sae_key(const struct sae *sae, const struct fista *how)
 }
 
 /* The header keys of a stream this dictionary has made. */
-static json_t *changes(const struct sae *sae, const struct fista *how)
+static json_t *changes(const struct sae *sae, const struct fista *how, const struct pairing *grad)
 {
     if (o.decode)
         return json_pack("{s:s,s:I,s:s,s:n}", "kind", "acts", "d", (json_int_t)sae->d_model, "dtype", "f32", "sae");
     if (o.error)
         return json_pack("{s:s}", "dtype", "f32");
-    return json_pack("{s:s,s:I,s:s,s:o}", "kind", "codes", "d", (json_int_t)sae->d_sae, "dtype", "f32", "sae",
-                     sae_key(sae, how));
+    json_t *all = json_pack("{s:s,s:I,s:s,s:o}", "kind", "codes", "d", (json_int_t)sae->d_sae, "dtype", "f32", "sae",
+                            sae_key(sae, how));
+    json_t *of = grad->in ? json_object_get(grad->in->head, "grad") : NULL;
+    if (o.attr && (!all || json_object_set_new(all, "attr", of ? json_incref(of) : json_object())))
+        mem_die(0);
+    return all;
 }
 
 /* ---- how ---- */
 
 static void check_options(void)
 {
+    if (o.attr && (o.decode || o.error))
+        opt_misuse("--attr excludes --decode and --error");
     if (o.decode && o.error)
         opt_misuse("--decode and --error exclude each other");
     if (o.fista && o.pursuit)
@@ -127,6 +138,22 @@ static size_t encode(struct sae *sae, const struct fista *how, const struct batc
 
 /* ---- the work ---- */
 
+/* f_i becomes f_i <d_i, gradient of its row>. */
+static void attribute(const struct sae *sae, struct codes *c, const float *grad)
+{
+    size_t d = sae->d_model, most = 0;
+    for (size_t r = 0; r < c->n; r++)
+        most = c->ptr[r + 1] - c->ptr[r] > most ? c->ptr[r + 1] - c->ptr[r] : most;
+    float *slope = mem_alloc(most, sizeof *slope);
+    for (size_t r = 0; r < c->n; r++) {
+        uint32_t from = c->ptr[r], n = c->ptr[r + 1] - from;
+        sparse_dots(c->idx + from, n, sae->w_dec, grad + r * d, d, slope);
+        for (uint32_t j = 0; j < n; j++)
+            c->val[from + j] *= slope[j];
+    }
+    free(slope);
+}
+
 /* Forget values of size at most o.min. */
 static void drop_small(struct codes *c)
 {
@@ -154,6 +181,7 @@ int main(int argc, char **argv)
 {
     struct codes codes = { .n = 0 };
     struct batch b;
+    struct pairing grad = { .path = NULL };
     uint64_t missed = 0;
     tool_begin(&argc, &argv, &usage, table);
     check_options();
@@ -162,8 +190,10 @@ int main(int argc, char **argv)
     tool_want(in, o.decode ? STREAM_CODES : STREAM_ACTS, o.decode ? sae->d_sae : sae->d_model, argv[0]);
     struct fista how = search_of(sae, argv[0]);
     tool_sae_fits(sae, in);
+    if (o.attr && pairing_open(&grad, o.attr, STREAM_ACTS, sae->d_model))
+        tool_die();
     tool_slice(in, sae->d_sae > sae->d_model ? sae->d_sae : sae->d_model);
-    struct stream_out *out = tool_create(in, changes(sae, &how), argv, (size_t)argc);
+    struct stream_out *out = tool_create(in, changes(sae, &how, &grad), argv, (size_t)argc);
     float *x_hat = mem_alloc(in->most * sae->d_model, sizeof *x_hat);
     float *error = mem_alloc(in->most * sae->d_model, sizeof *error);
     while (tool_next(in, &b)) {
@@ -173,6 +203,10 @@ int main(int argc, char **argv)
             missed += encode(sae, &how, &b, &codes);
         if (o.min > 0)
             drop_small(&codes);
+        if (o.attr && pairing_rows(&grad, &b))
+            tool_die();
+        if (o.attr)
+            attribute(sae, &codes, grad.x);
         if (!o.decode && !o.error) {
             tool_put_codes(out, in, &b, &codes);
             continue;
@@ -182,6 +216,9 @@ int main(int argc, char **argv)
             vec_sub(error, b.x, x_hat, b.n * sae->d_model);
         tool_put_acts(out, in, &b, o.error ? error : x_hat, sae->d_model, DTYPE_F32);
     }
+    if (o.attr && pairing_end(&grad))
+        tool_die();
+    pairing_close(&grad);
     if (missed)
         tool_warn("note: %" PRIu64 " rows were left short of their minimum: raise --iterations, or --tol", missed);
     codes_free(&codes);

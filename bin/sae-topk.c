@@ -5,6 +5,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
 #include "maths/topk.h"
+#include "tools/logitlist.h"
+#include "tools/saetool.h"
 #include "tools/table.h"
 #include "tools/tool.h"
 
@@ -16,8 +18,8 @@ enum { RESERVE = 20 };                      /* firings sampled for each quantile
 
 static struct {
     int64_t k, width, random, quantiles;
-    const char *features;
-    bool tokens, alive, distinct;
+    const char *features, *model, *hook;
+    bool tokens, alive, distinct, logits;
 } o = { .k = 10, .width = 10 };
 
 static const struct opt table[] = {
@@ -35,12 +37,18 @@ static const struct opt table[] = {
     { OPT_COUNT, .name = "quantiles", .var = &o.quantiles, .arg = "Q", .help = "also one firing from each of Q equal parts of "
       "the feature's values, from a random sample of 20 Q of them", .lo = 0, .hi = 10000 },
     { OPT_FLAG, .name = "tokens", .var = &o.tokens, .help = "instead, the tokens each feature fires on and how often" },
+    { OPT_FLAG, .name = "logits", .var = &o.logits, .help = "instead, of a dictionary SAE, the tokens whose logits each decoder "
+      "row raises and lowers most, straight through the last norm" },
+    { OPT_STRING, .letter = 'm', .name = "model", .var = &o.model, .arg = "DIR", .help = "with --logits: checkpoint directory of "
+      "the language model", .shown = "" },
+    { OPT_STRING, .letter = 'p', .name = "hook", .var = &o.hook, .arg = "HOOK", .help = "with --logits: the hook point of SAE",
+      .shown = "the one it was fitted on" },
     { OPT_FLAG, .name = "alive", .var = &o.alive, .help = "features in order of how often they fire, not of their number" },
     { .type = OPT_END },
 };
 
 static const struct opt_usage usage = {
-    .tool = "sae-topk", .synopsis = "[OPTION]... [CODES]",
+    .tool = "sae-topk", .synopsis = "[OPTION]... [CODES|SAE]",
     .about = "Print what each feature of a stream of codes fires on; the firing token is marked <<so>>.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_SEED | OPT_STREAM | OPT_JSON, .max_operands = 1,
 };
@@ -449,11 +457,33 @@ static int by_fires(const void *a, const void *b)
     return feature[i].fires != feature[j].fires ? (feature[i].fires < feature[j].fires ? 1 : -1) : i < j ? -1 : i > j;
 }
 
+/* ---- --logits ---- */
+
+static int list_logits(int argc, char **argv)
+{
+    if (!o.model)
+        opt_misuse("--logits needs -m DIR");
+    if (argc != 1)
+        opt_misuse("--logits reads a dictionary: name its file");
+    if (o.tokens || o.alive || o.distinct || o.random || o.quantiles || opt_given(&o.width))
+        opt_misuse("--logits goes with -k, -f, -m and -p only");
+    struct sae *sae = tool_sae(argv[0]);
+    m = sae->d_sae;
+    choose_features();
+    int status = logitlist_main(sae, argv[0], o.model, o.hook, order, shown, (size_t)o.k);
+    sae_free(sae);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static const char *const contexts[] = { "feature", "rank", "value", "doc", "pos", "context", "sample" };
     static const char *const tokens[] = { "feature", "rank", "token", "tok", "count", "share", "mean", "max" };
     tool_begin(&argc, &argv, &usage, table);
+    if (o.logits)
+        return list_logits(argc, argv);
+    if (o.model || o.hook)
+        opt_misuse("-%c goes with --logits", o.model ? 'm' : 'p');
     samples = o.random || o.quantiles;
     if (o.tokens && (samples || o.distinct))
         opt_misuse("--tokens goes with none of --random, --quantiles and --distinct");

@@ -86,6 +86,11 @@ static float *from_npy(const char *path, size_t d, size_t *n)
     }
     struct matrix w = { .rank = h.rank, .type = h.type };
     memcpy(w.shape, h.shape, sizeof w.shape);
+    if (w.rank == 1) {
+        w.rank = 2;
+        w.shape[1] = w.shape[0];
+        w.shape[0] = 1;
+    }
     if (check(&w, d, &columns) == 0) {
         size_t want = w.shape[0] * w.shape[1] * dtype_size(w.type), have = 0, cap = 0;
         char *data = NULL;

@@ -1,6 +1,6 @@
 /* rowsfile: rows of one width out of a matrix in a file, to begin a dictionary from.
  *
- *   NAME.npy                    an array of two dimensions
+ *   NAME.npy                    an array of two dimensions, or of one: one row
  *   FILE.safetensors:TENSOR     a tensor of two dimensions, of a model for instance; FILE.safetensors:TENSOR^T its
  *                               columns
  *

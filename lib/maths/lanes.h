@@ -5,6 +5,7 @@
 
 #include "maths/clones.h"
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -36,6 +37,25 @@ INLINE double wide_lanes_sum(const wide_lanes *v)
     memcpy(h, v, sizeof h);
     h[0] += h[1];
     return (h[0][0] + h[0][2]) + (h[0][1] + h[0][3]);
+}
+
+/* The largest of n items, at least 1. */
+INLINE float lanes_largest(const float *x, size_t n)
+{
+    float last[16], top = x[0];
+    lanes best = x[0] - (lanes){ 0 }, v;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        LANES_LOAD(v, x + i);
+        masks more = v > best;
+        best = (lanes)(((masks)v & more) | ((masks)best & ~more));
+    }
+    memcpy(last, &best, sizeof last);
+    for (int j = 0; j < 16; j++)
+        top = last[j] > top ? last[j] : top;
+    for (; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    return top;
 }
 
 #endif

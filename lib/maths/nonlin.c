@@ -1,7 +1,9 @@
 /* The loops are plain and free of branches, for the compiler to vectorise; sums run in fixed lanes, like those of vec. */
 /* SPDX-License-Identifier: MIT */
 #include "maths/nonlin.h"
+#include "maths/exponent.h"
 #include "maths/lanes.h"
+#include "maths/vec.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -26,39 +28,6 @@ int nonlin_find(const char *name)
 
 /* ---- one item: inlined into the loops below ---- */
 
-INLINE float from_bits(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-INLINE uint32_t to_bits(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-/* exp(x) = 2^k exp(r), r = x - k ln 2 in [-0.35, 0.35]. Adding 1.5 2^23 rounds x / ln 2 to k and leaves k in the low
- * bits; 2^k is applied in two halves so that overflow and subnormal results come out by themselves. NaN stays NaN. */
-INLINE float exp_of(float x)
-{
-    const float shift = 12582912.0f;
-    x = x > 89.0f ? 89.0f : x;
-    x = x < -105.0f ? -105.0f : x;
-    float shifted = x * 1.44269504f + shift, whole = shifted - shift;
-    float r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f;
-    float p = 0.00138142531f;
-    p = p * r + 0.00836890448f;
-    p = p * r + 0.0416684055f;
-    p = p * r + 0.166665191f;
-    p = p * r + 0.499999933f;
-    p = p * (r * r) + r + 1.0f;
-    int32_t k = (int32_t)(to_bits(shifted) - 0x4b400000), half = k >> 1;
-    return p * from_bits((uint32_t)(half + 127) << 23) * from_bits((uint32_t)(k - half + 127) << 23);
-}
-
 /* All of these are x times a distribution function F with F(-x) = 1 - F(x): max(x, 0) - |x| F(-|x|), which keeps the
  * small values of both sides. Past the cut F(-|x|) is 0 in f32, and cutting keeps infinity out of products. */
 INLINE float magnitude(float x, float cut)
@@ -73,9 +42,9 @@ INLINE float gated(float x, float a, float tail)
 }
 
 /* Phi(-a) = exp(-a^2/2) t P(t), t = 1 / (1 + 0.3 a): P fitted to relative error 4e-9 for 0 <= a <= 14.6. */
-INLINE float gelu_of(float x)
+INLINE float gelu_tail(float a)
 {
-    float a = magnitude(x, 14.5f), t = 1.0f / (1.0f + 0.3f * a);
+    float t = 1.0f / (1.0f + 0.3f * a);
     float p = -0.0206249667f;
     p = p * t + 0.112444012f;
     p = p * t - 0.228234043f;
@@ -86,7 +55,13 @@ INLINE float gelu_of(float x)
     p = p * t + 0.110236536f;
     p = p * t + 0.119571674f;
     p = p * t + 0.119686697f;
-    return gated(x, a, exp_of(-0.5f * a * a) * t * p);
+    return exp_of(-0.5f * a * a) * t * p;
+}
+
+INLINE float gelu_of(float x)
+{
+    float a = magnitude(x, 14.5f);
+    return gated(x, a, gelu_tail(a));
 }
 
 /* (1 + tanh u) / 2 = sigmoid(2 u), and sigmoid(-v) = e / (1 + e), e = exp(-v). */
@@ -164,24 +139,6 @@ CLONES void nonlin_tanh(float *x, size_t n)
 
 /* ---- rows ---- */
 
-INLINE float row_max(const float *x, size_t n)
-{
-    float last[16], top = x[0];
-    lanes best = x[0] - (lanes){ 0 }, v;
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        LANES_LOAD(v, x + i);
-        masks more = v > best;
-        best = (lanes)(((masks)v & more) | ((masks)best & ~more));
-    }
-    memcpy(last, &best, sizeof last);
-    for (int j = 0; j < 16; j++)
-        top = last[j] > top ? last[j] : top;
-    for (; i < n; i++)
-        top = x[i] > top ? x[i] : top;
-    return top;
-}
-
 INLINE float row_sum(const float *x, size_t n)
 {
     lanes all = { 0 }, v;
@@ -205,7 +162,7 @@ CLONES void nonlin_softmax(float *s, size_t ld, size_t rows, size_t cols, size_t
         n = n < cols ? n : cols;
         for (size_t j = seen; j < n; j++)
             row[j] = -INFINITY;
-        float top = row_max(row, n);
+        float top = lanes_largest(row, n);
         for (size_t j = 0; j < n; j++)
             row[j] = exp_of(scale * (row[j] - top));
         inverse[i] = 1.0f / row_sum(row, n);
@@ -266,5 +223,121 @@ void nonlin_rotate(float *x, size_t n_head, size_t d_head, size_t half, const fl
             float a = x[i], b = x[i + half];
             x[i] = a * cosine[i] - b * sine[i];
             x[i + half] = b * cosine[i] + a * sine[i];
+        }
+}
+
+/* ---- backwards ---- */
+
+/* x F(x) has the slope F + x F', and F = 1 - tail where x > 0. */
+INLINE float slope_of(float x, float tail, float x_density)
+{
+    return (x > 0 ? 1.0f - tail : tail) + (x < 0 ? -x_density : x_density);
+}
+
+INLINE float gelu_slope(float x)
+{
+    float a = magnitude(x, 14.5f);
+    return slope_of(x, gelu_tail(a), a * 0.398942280f * exp_of(-0.5f * a * a));
+}
+
+INLINE float gelu_tanh_slope(float x)
+{
+    float a = magnitude(x, 14.5f), e = exp_of(-1.59576912f * (a + 0.044715f * (a * a * a))), tail = e / (1.0f + e);
+    return slope_of(x, tail, a * (tail / (1.0f + e)) * (1.59576912f + 0.214064488f * a * a));
+}
+
+INLINE float sigmoid_slope(float x, float slope)
+{
+    float a = magnitude(x, 110.0f), e = exp_of(-slope * a), tail = e / (1.0f + e);
+    return slope_of(x, tail, slope * a * (tail / (1.0f + e)));
+}
+
+CLONES static void back_gelu(float *restrict g, const float *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        g[i] *= gelu_slope(x[i]);
+}
+
+CLONES static void back_gelu_tanh(float *restrict g, const float *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        g[i] *= gelu_tanh_slope(x[i]);
+}
+
+CLONES static void back_relu(float *restrict g, const float *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        g[i] = x[i] > 0 ? g[i] : 0;
+}
+
+CLONES static void back_silu(float *restrict g, const float *restrict x, size_t n, float slope)
+{
+    for (size_t i = 0; i < n; i++)
+        g[i] *= sigmoid_slope(x[i], slope);
+}
+
+void nonlin_apply_back(enum nonlin f, float *g, const float *x, size_t n)
+{
+    switch (f) {
+    case NONLIN_GELU:
+        back_gelu(g, x, n);
+        break;
+    case NONLIN_GELU_TANH:
+        back_gelu_tanh(g, x, n);
+        break;
+    case NONLIN_RELU:
+        back_relu(g, x, n);
+        break;
+    case NONLIN_SILU:
+        back_silu(g, x, n, 1.0f);
+        break;
+    case NONLIN_QUICK_GELU:
+        back_silu(g, x, n, 1.702f);
+        break;
+    }
+}
+
+CLONES void nonlin_softmax_back(float *g, const float *p, size_t ld, size_t rows, size_t cols, float scale)
+{
+    for (size_t i = 0; i < rows; i++, g += ld, p += ld) {
+        float mean = (float)vec_dot_wide(p, g, cols);
+        for (size_t j = 0; j < cols; j++)
+            g[j] = scale * p[j] * (g[j] - mean);
+    }
+}
+
+/* With y = (x - mean) / std: (g - mean of g - y times the mean of g y) / std. */
+CLONES static void normalise_back_row(float *g, const float *x, size_t d, double eps)
+{
+    double n = (double)d, mean = 0, variance = 0, g_mean = 0, g_x = 0;
+    for (size_t i = 0; i < d; i++) {
+        mean += x[i];
+        g_mean += g[i];
+    }
+    mean /= n;
+    g_mean /= n;
+    for (size_t i = 0; i < d; i++) {
+        double off = x[i] - mean;
+        variance += off * off;
+        g_x += off * g[i];
+    }
+    double inverse = 1 / sqrt(variance / n + eps), slope = g_x / n * inverse * inverse;
+    for (size_t i = 0; i < d; i++)
+        g[i] = (float)(inverse * (g[i] - g_mean - slope * (x[i] - mean)));
+}
+
+void nonlin_normalise_back(float *g, const float *x, size_t n, size_t d, double eps)
+{
+    for (size_t i = 0; i < n; i++)
+        normalise_back_row(g + i * d, x + i * d, d, eps);
+}
+
+void nonlin_rotate_back(float *x, size_t n_head, size_t d_head, size_t half, const float *cosine, const float *sine)
+{
+    for (size_t h = 0; h < n_head; h++, x += d_head)
+        for (size_t i = 0; i < half; i++) {
+            float a = x[i], b = x[i + half];
+            x[i] = a * cosine[i] + b * sine[i];
+            x[i + half] = b * cosine[i] - a * sine[i];
         }
 }

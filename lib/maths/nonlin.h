@@ -37,4 +37,15 @@ void nonlin_gain(float *out, const float *x, const float *gain, const float *bia
  * cosines and sines are given (half each). [Su 2021, eq. 34; NeoX pairs halves] */
 void nonlin_rotate(float *x, size_t n_head, size_t d_head, size_t half, const float *cosine, const float *sine);
 
+/* ---- the same backwards: from the gradient of a number at a step's output to its gradient at the input ---- */
+/* g := g f'(x), n items; x is what f was applied to. */
+void nonlin_apply_back(enum nonlin f, float *g, const float *x, size_t n);
+/* g (rows, cols) := scale p (g - sum_j p_j g_j), row by row: from weights p that sum to 1, behind nonlin_softmax(), to its
+ * scores. Both have row distance ld. */
+void nonlin_softmax_back(float *g, const float *p, size_t ld, size_t rows, size_t cols, float scale);
+/* g (n,d), the gradient at what nonlin_normalise(x) gives, becomes the one at x; sums in double. */
+void nonlin_normalise_back(float *g, const float *x, size_t n, size_t d, double eps);
+/* The rotation by the opposite angles, which is the transpose of nonlin_rotate(). */
+void nonlin_rotate_back(float *x, size_t n_head, size_t d_head, size_t half, const float *cosine, const float *sine);
+
 #endif

@@ -67,4 +67,9 @@ void lm_work_free(struct lm_work *w);
  * caller has checked. Row results do not depend on which thread runs the piece. */
 void lm_forward(const struct lm *m, struct lm_work *w, const struct lm_batch *b, const struct lm_tap *taps, size_t n_taps);
 
+/* The same from the input of a layer on: rows (n, d_model), left as they are, is the residual stream before `layer`. No tap
+ * may be at an earlier point. */
+void lm_resume(const struct lm *m, struct lm_work *w, const struct lm_batch *b, int layer, const float *rows,
+               const struct lm_tap *taps, size_t n_taps);
+
 #endif

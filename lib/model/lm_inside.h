@@ -44,6 +44,9 @@ struct weight *lm_weight(const struct lm *m, size_t layer, enum lm_tensor id);
 /* Its values, converted at the first call if need be; NULL where the model has none. Any thread may call it. */
 const float *lm_load(const struct lm *m, size_t layer, enum lm_tensor id);
 
+/* The rotary table of the last pass, (position, rotary/2): cosines, and sines in *sine. */
+const float *lm_cosines(const struct lm_work *w, const float **sine);
+
 /* Fill m->hook. */
 void lm_make_hooks(struct lm *m);
 

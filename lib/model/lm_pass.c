@@ -315,22 +315,48 @@ static void head(struct run *r)
     tap(r, behind, SITE_LOGITS, w->logits);
 }
 
+static void reserve(struct run *r)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < r->b->count; i++) {
+        size_t n = r->b->start[i + 1] - r->b->start[i];
+        longest = n > longest ? n : longest;
+    }
+    reserve_rows(r->w, &r->m->c, r->n);
+    reserve_context(r->w, &r->m->c, longest);
+}
+
+static void blocks_from(struct run *r, int layer)
+{
+    for (; layer < (int)r->m->c.n_layer; layer++)
+        if (block(r, layer))
+            return;
+    head(r);
+}
+
 void lm_forward(const struct lm *m, struct lm_work *w, const struct lm_batch *b, const struct lm_tap *taps, size_t n_taps)
 {
     struct run r = { m, w, b, taps, n_taps, n_taps, b->start[b->count] - b->start[0] };
-    size_t longest = 0;
-    for (size_t i = 0; i < b->count; i++) {
-        size_t n = b->start[i + 1] - b->start[i];
-        longest = n > longest ? n : longest;
-    }
     if (r.n == 0 || n_taps == 0)
         return;
-    reserve_rows(w, &m->c, r.n);
-    reserve_context(w, &m->c, longest);
-    if (embed(&r))
+    reserve(&r);
+    if (!embed(&r))
+        blocks_from(&r, 0);
+}
+
+void lm_resume(const struct lm *m, struct lm_work *w, const struct lm_batch *b, int layer, const float *rows,
+               const struct lm_tap *taps, size_t n_taps)
+{
+    struct run r = { m, w, b, taps, n_taps, n_taps, b->start[b->count] - b->start[0] };
+    if (r.n == 0 || n_taps == 0)
         return;
-    for (int layer = 0; layer < (int)m->c.n_layer; layer++)
-        if (block(&r, layer))
-            return;
-    head(&r);
+    reserve(&r);
+    memcpy(w->resid, rows, r.n * m->c.d_model * sizeof *rows);
+    blocks_from(&r, layer);
+}
+
+const float *lm_cosines(const struct lm_work *w, const float **sine)
+{
+    *sine = w->sine;
+    return w->cosine;
 }

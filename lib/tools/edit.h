@@ -1,37 +1,64 @@
-/* edit: what sae-patch does to the codes of a row.
+/* edit: what sae-patch does to a row: edits of its codes f, and of the row itself.
  *
- * Every edit is an affine map of one feature's value, f' = scale f + shift, and edits one after the other compose to one
- * such map a feature: zero (0,0), set V (0,V), scale A (A,0), add V (1,V); keep zeroes all others. */
+ *   x' = x + sum_i (f'_i - f_i) d_i          f = encode(x); of the codes, every edit is f'_i = scale f_i + shift
+ *        + V v                               vector
+ *        - projection on some directions     remove
+ *        + e' - (x - x_hat)                  error: the reconstruction error of another stream
+ *
+ * They work one after the other, each on what those before it left, each only in the rows it names. */
 /* SPDX-License-Identifier: MIT */
 #ifndef EDIT_H
 #define EDIT_H
 
-#include "ground/err.h"
+#include "kinds/sae.h"
+#include "tools/pairing.h"
+#include "tools/where.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-struct edits {
-    size_t m;                   /* features */
-    float *scale, *shift;       /* (m): 1 and 0 where nothing is done */
-    uint32_t *list;             /* features for which something is done, ascending; made by edits_settle() */
+struct edit {
+    enum edit_act { EDIT_MAP, EDIT_COPY, EDIT_VECTOR, EDIT_REMOVE, EDIT_ERROR } act;
+    struct where where;
+    bool afresh;                        /* map: of f as it came, whatever was done to it before */
+    uint32_t *feature;                  /* map, copy: (n) ascending */
+    float *scale, *shift;               /* map: (n) */
     size_t n;
+    float *row;                         /* vector: (1, d_model) V v; remove: (n, d_model) orthonormal */
+    size_t stream;                      /* copy, error: which of the streams that go along */
 };
 
-void edits_begin(struct edits *e, size_t m);
+struct edits {
+    struct sae *sae;                    /* borrowed */
+    struct where where;                 /* of all edits; the caller's to narrow */
+    struct edit *list;
+    struct pairing *stream;
+    size_t n, cap, streams, stream_cap;
+    uint32_t *feature, *place;          /* (features) those that any edit touches, ascending; (d_sae) where in that list */
+    size_t features;
+    bool last;                          /* some edit asks which row is the last of its context */
+    struct edit_work *work;             /* private */
+};
+
+void edits_begin(struct edits *e, struct sae *sae);
 void edits_free(struct edits *e);
 
-/* Add an edit in words: "zero F", "set F V", "scale F A", "add F V", "keep F", "mean F FILE". F is `all`, or numbers and
- * ranges LO-HI (both ends included) separated by commas. FILE is a stream of codes of the same dictionary, whose means
- * are taken over all its rows. Returns 0, or -1 and a sentence that quotes the edit. */
+/* Add an edit in words:
+ *
+ *   zero F | set F V | scale F A | add F V | keep F | mean F CODES | copy F CODES | silence F
+ *   vector V FILE | remove F | remove FILE | error ACTS            each may end in ` @ WHERE`
+ *
+ * F is `all`, or numbers and ranges LO-HI (both ends included) separated by commas. WHERE is POS, LO:HI, last,
+ * doc=N, ctx=N or token=STR, or several of them. sae-patch(1) says what each does. Returns 0, or -1 and a sentence that quotes the edit. */
 int edits_add(struct edits *e, const char *words) ERR_CHECKED;
 /* One edit a line; blank lines and lines that begin with # are passed over. The sentence names file and line. */
 int edits_add_file(struct edits *e, const char *path) ERR_CHECKED;
-/* After the last edit, before the first use. */
+/* After the last edit, before the first row. */
 void edits_settle(struct edits *e);
 
-/* The change f' - f of feature i whose value is f. */
-float edits_change(const struct edits *e, uint32_t i, float f);
+/* The rows of b with all edits done, x (n, d_model); changed (n) says which differ from b->x. With `replace` every row
+ * begins as its reconstruction. next: the first row behind b (NULL: none; not looked at unless e->last). Runs on the
+ * pool. Returns 0, or -1 and a sentence, which is without b's name where b lacks a column that an edit asks about. */
+int edits_rows(struct edits *e, const struct batch *b, const struct batch *next, bool replace, float *x,
+               bool *changed) ERR_CHECKED;
+/* After the last rows: -1 and a sentence when a stream that goes along has more. */
+int edits_end(struct edits *e) ERR_CHECKED;
 
 #endif

@@ -39,7 +39,10 @@ file_write('text', 'a text of a few words');
 my @dump = ([qw(act-dump -q -b 2 -m model -p blocks.0.hook_resid_post text)], [qw(act-dump -q --tokenize -m model text)],
     [qw(act-dump -q -z -m model -p logits text)]);
 my @fit = ([qw(sae-fit -q --kind tied -x 1 --l1 0.1 -b 8 --buffer 16 a.saes)], [qw(sae-fit -q --kind relu -x 2 --l1 0.1 -b 8 a.saes)]);
-push @all, @dump, @fit;
+system('act-dump', qw(-q -m model -p blocks.0.hook_resid_post -n 4 -o r.saes text)) == 0 or BAIL_OUT('act-dump');
+my @splice = map { [ qw(act-splice -q -m model -p blocks.0.hook_resid_post), @$_, 'r.saes' ] } [qw(-k 2)], ['--summary'],
+    ['--logits'], [qw(--generate 1 --temperature 0)];
+push @all, @dump, @fit, @splice;
 
 # The bytes that a command writes when nothing goes wrong.
 my %truth;

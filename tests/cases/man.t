@@ -17,7 +17,7 @@ use Test::More;
 my $top = $ENV{TOP};
 my @tools = map { m{([^/]+)\.c$} } sort glob "$top/bin/*.c";
 my %page = map { m{([^/]+)\.\d$} => $_ } glob "$top/man/man*/*.[0-9]";
-my @order = qw(act-dump act-cat act-toy sae-fit sae-encode sae-cossim sae-stat sae-topk sae-patch saes saetools);
+my @order = qw(act-dump act-cat act-toy sae-fit sae-encode sae-cossim sae-stat sae-topk sae-patch act-splice saes saetools);
 
 # ---- the source of a page ----
 

@@ -46,4 +46,14 @@ my $text = "$ENV{TOP}/pipelines/demo/text.txt";
     . "exec act-dump -q -j1 -m $model -p blocks.0.mlp.hook_post) > /dev/null");       # 1.1 GB of rows
 ok($code == 0, 'within the limit: act-dump') or diag("exit code $code: $err");
 
+# act-splice: a group of contexts. A small model with wide rows, so that many bytes are little work.
+system("$ENV{TOP}/tests/ref/mkmodel", qw(--vocab 264 --d-model 8 --heads 2 --layers 1 --d-mlp 8192 --ctx 64 wide)) == 0 or die;
+file_write('text', join ' ', ('some text to fill contexts with') x 10);
+system(qw(act-dump -q -m wide -p blocks.0.mlp.hook_post -o wide.saes text)) == 0 or die;
+$copies = int(480e6 / -s 'wide.saes');
+for my $job ('', '--summary', '--logits') {
+    ($code, $err) = bounded('wide.saes', "act-splice -q -j1 $job -m wide -p blocks.0.mlp.hook_post");
+    ok($code == 0, "within the limit: act-splice $job") or diag("exit code $code: $err");
+}
+
 done_testing();

@@ -10,7 +10,7 @@ stream_write("bare.saes", "acts", 4, [ [ 1, 2, 3, 4 ] ]);
 stream_write("c.saes", "codes", 6, [ { 1 => 2 }, { 0 => 1, 5 => 3 } ]);
 stream_write("wide.saes", "acts", 5, [ [ 1 .. 5 ] ]);
 stream_write("more.saes", "codes", 7, [ { 6 => 1 } ]);' || exit 1
-tools='act-cat act-dump sae-cossim sae-encode sae-fit sae-patch sae-topk'
+tools='act-cat act-dump act-splice sae-cossim sae-encode sae-fit sae-patch sae-topk'
 
 # ---- every tool ----
 

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# patch: sae-patch where it matters what a row is next to: --at and --token, over batches and sections. (What each edit does:
-# sae.t; what its words mean: tests/unit/test_edit.c.)
+# patch: sae-patch where it matters what a row is next to: --at and --token, over batches and sections; and edits that take
+# something from elsewhere: another run, a vector. (What the others do: sae.t; what words mean: tests/unit/test_edit.c.)
 # SPDX-License-Identifier: MIT
 use strict;
 use warnings;
@@ -84,6 +84,97 @@ misuse(3, qr/<stdout>: row 0: a value that is not finite/, qw(sae-patch -e), 'ad
 runs(qw(sae-patch -o forth -e), 'add 4 2', qw(s.sae a.saes));
 runs(qw(sae-patch -o back -e), 'add 4 -2', qw(s.sae forth));
 near_rows([ map { @{ $_->{x} } } @{ stream_read('back') } ], $x, 1e-6, 'there and back');
+
+# ---- edits that look at another run: other rows at the same places, cut into other batches ----
+
+my $n = @row;
+my $other = random_rows($n, $d, 1);
+my %places = map { my $name = $_; $name => [ map { $_->{$name} } @row ] } qw(ctx pos tok text);
+stream_write('base', 'acts', $d, $x, %places, batch => 5);
+stream_write('b.saes', 'acts', $d, $other, %places, batch => 7);
+runs(qw(sae-encode -o b.codes s.sae b.saes));
+runs(qw(sae-encode -o base.codes s.sae base));
+runs(qw(sae-encode --error -o b.error s.sae b.saes));
+my ($f, $g) = map { sae_encode($s, $_) } $x, $other;
+
+# x + sum over these features of (g - f) d
+sub copied {
+    my ($features, $where) = @_;
+    return [ map {
+        my $i = $_;
+        my @y = @{ $x->[$i] };
+        for my $k ($where->($i) ? @$features : ()) {
+            my $change = ($g->[$i]{$k} // 0) - ($f->[$i]{$k} // 0);
+            $y[$_] += $change * $s->{dec}[$k][$_] for 0 .. $d - 1;
+        }
+        \@y } 0 .. $n - 1 ];
+}
+
+sub patched {
+    runs('sae-patch', '-o', 'out', (map { ('-e', $_) } @_), qw(s.sae base));
+    return [ map { @{ $_->{x} } } @{ stream_read('out') } ];
+}
+near_rows(patched('copy 2,5-7 b.codes'), copied([ 2, 5 .. 7 ], sub { 1 }), 1e-5, 'copy: the values of the other run');
+near_rows(patched('copy 2 b.codes @ last', 'copy 3 b.codes @ 2:3'), [ map { my $i = $_;
+        copied([ ($i == $n - 1 || $row[$i]{ctx} != $row[ $i + 1 ]{ctx} ? 2 : ()), ($row[$i]{pos} =~ /^[23]$/ ? 3 : ()) ], sub { 1 })->[$i] } 0 .. $n - 1 ], 1e-5,
+    'copy, an edit at its own places');
+near_rows(patched('copy all b.codes', 'error b.error'), $other, 1e-5, 'all features and the error: the other run');
+near_rows(patched('error b.error', 'copy all b.codes'), $other, 1e-5, 'in the other order too');
+near_rows(patched('copy all base.codes'), $x, 1e-6, 'copying from itself changes nothing');
+is(join(' ', map { "@$_" } @{ patched('copy 4 base.codes') }), join(' ', map { "@$_" } @$x), 'not one bit');
+runs(qw(sae-patch --replace -o out -e), 'copy all b.codes', qw(s.sae base));
+runs(qw(sae-patch --replace -o want s.sae b.saes));
+near_rows([ map { @{ $_->{x} } } @{ stream_read('out') } ], [ map { @{ $_->{x} } } @{ stream_read('want') } ], 1e-6,
+    'all features with --replace: its reconstruction');
+runs(qw(sae-patch --replace -o out -e), 'copy all b.codes', '-e', 'error b.error', qw(s.sae base));
+near_rows(stream_read('out')->[0]{x}, $other, 1e-5, 'and the error back');
+
+# Projections and vectors.
+sub inner { my ($u, $v) = @_; my $t = 0; $t += $u->[$_] * $v->[$_] for 0 .. $#$u; return $t }
+my $v = random_rows(2, $d, 2);
+npy_write('v.npy', '<f4', [$d], $v->[0]);
+npy_write('v2.npy', '<f4', [ 2, $d ], [ map { @$_ } @$v ]);
+npy_write('wide.npy', '<f4', [ $d + 1 ], [ (1) x ($d + 1) ]);
+near_rows(patched('vector -1.5 v.npy'), [ map { my $r = $_; [ map { $r->[$_] - 1.5 * $v->[0][$_] } 0 .. $d - 1 ] } @$x ], 1e-6, 'vector');
+near_rows(patched('remove v.npy'), [ map { my $r = $_; my $c = inner($r, $v->[0]) / inner($v->[0], $v->[0]);
+        [ map { $r->[$_] - $c * $v->[0][$_] } 0 .. $d - 1 ] } @$x ], 1e-5, 'remove: the projection');
+my $out2 = patched('remove v2.npy');
+near_rows([ map { my $r = $_; [ map { inner($r, $_) } @$v ] } @$out2 ], [ ([ 0, 0 ]) x $n ], 1e-5, 'of two: both are gone');
+runs(qw(sae-patch -o twice -e), 'remove v2.npy', qw(s.sae out));
+near_rows(stream_read('twice')->[0]{x}, $out2, 1e-6, 'once is enough');
+near_rows(patched('remove v.npy', 'vector 1 v.npy', 'remove v.npy @ 2', 'remove v.npy'), patched('remove v.npy'), 1e-5,
+    'edits of the row are done in order');
+near_rows([ map { [ inner($_, $s->{dec}[3]) ] } @{ patched('remove 3') } ], [ ([0]) x $n ], 1e-5, 'remove F: the decoder row');
+
+# silence: the encoder itself reads 0 where it read more, and less is taken off than by zero where it overshoots.
+my $quiet = sae_encode($s, patched('silence 1'));
+my $a = inner($s->{enc}[1], $s->{dec}[1]);
+near_rows([ map { [ $_->{1} // 0 ] } @$quiet ], [ ([0]) x $n ], 1e-5, 'silence: nothing of the feature is left');
+cmp_ok(abs($a - 1), '>', 1e-3, "though the dictionary is not tied (e . d = $a)");
+near_rows(patched('silence 1'), sae_patch($s, $x, [ [ 'scale', [1], 1 - 1 / $a ] ], undef, 0), 1e-5, 'by f / (e . d)');
+
+# What does not belong together is refused by name.
+stream_write('late.codes', 'codes', 10, $g, %places, pos => [ map { $_ + 1 } @{ $places{pos} } ]);
+misuse(3, qr/: late\.codes: row 0 is not the same place: pos 2, the row it goes with has pos 1\n/, qw(sae-patch -e), 'copy 1 late.codes', qw(s.sae base));
+stream_write('late.codes', 'codes', 10, $g, %places, ctx => [ @{ $places{ctx} }[ 0 .. 8 ], 77, @{ $places{ctx} }[ 10 .. $n - 1 ] ]);
+misuse(3, qr/: late\.codes: row 9 is not the same place: ctx 77, /, qw(sae-patch -e), 'copy 1 late.codes', qw(s.sae base));
+stream_write('few.codes', 'codes', 10, [ @$g[ 0 .. $n - 2 ] ], map { $_ => [ @{ $places{$_} }[ 0 .. $n - 2 ] ] } qw(ctx pos));
+misuse(3, qr/: few\.codes: ends after ${\($n - 1)} rows/, qw(sae-patch -e), 'copy 1 few.codes', qw(s.sae base));
+stream_write('one', 'acts', $d, [ $x->[0] ], map { $_ => [ $places{$_}[0] ] } qw(ctx pos));
+misuse(3, qr/: b\.codes: goes on behind the last row/, qw(sae-patch -e), 'copy 1 b.codes', qw(s.sae one));
+misuse(3, qr/: base: acts of width 6 where codes of width 10/, qw(sae-patch -e), 'copy 1 base', qw(s.sae base));
+misuse(3, qr/: b\.codes: codes of width 10 where acts of width 6/, qw(sae-patch -e), 'error b.codes', qw(s.sae base));
+stream_write('hook.codes', 'codes', 10, $g, %places, header => { hook => 'blocks.1.hook_mlp_out' });
+stream_write('hooked', 'acts', $d, $x, %places, header => { hook => 'blocks.0.hook_mlp_out' });
+misuse(3, qr/: hook\.codes: rows of another hook: blocks\.1/, qw(sae-patch -e), 'copy 1 hook.codes', qw(s.sae hooked));
+stream_write('sae.codes', 'codes', 10, $g, %places, header => { sae => { sha => 'abc' } });
+misuse(3, qr/: sae\.codes: codes of another dictionary/, qw(sae-patch -e), 'copy 1 sae.codes', qw(s.sae base));
+misuse(3, qr/: wide\.npy: a matrix of 1 by 7 has no rows of width 6/, qw(sae-patch -e), 'vector 1 wide.npy', qw(s.sae base));
+misuse(3, qr/: v2\.npy: 2 vectors where one is wanted/, qw(sae-patch -e), 'vector 1 v2.npy', qw(s.sae base));
+misuse(2, qr/edit 'zero 1 \@ 3:2': '3:2' is not POS, LO:HI or last/, qw(sae-patch -e), 'zero 1 @ 3:2', qw(s.sae base));
+misuse(1, qr/: none: cannot open/, qw(sae-patch -e), 'copy 1 none', qw(s.sae base));
+stream_write('bare', 'acts', $d, $x);
+misuse(3, qr/: bare: no column pos/, qw(sae-patch -e), 'zero 1 @ 3', qw(s.sae bare));
 
 # Only what changes the numbers is in the history.
 is_deeply(stream_read('forth')->[0]{header}{history}[-1]{args}, [ '--edit', 'add 4 2' ], 'the edit is in the history');

@@ -4,6 +4,7 @@ package ModelRef;
 #
 #   my $m = model_load($dir);
 #   my $run = model_forward($m, [ids of one context]);      # { hook => rows, logits => rows, nll => [n - 1 numbers] }
+#   my $run = model_forward($m, $ids, { hook => rows });    # the rest of the pass goes on from these rows
 #
 # Hook points have TransformerLens's names; heads lie side by side in a row. Inside, every weight matrix is a list of
 # rows, one for each output, whichever way round the file has it.
@@ -262,41 +263,50 @@ sub attended {
 
 # ---- the model ----
 
+# The rows given for a hook, where there are any, instead of those computed.
+sub spliced {
+    my ($splice, $name, $rows) = @_;
+    return $splice->{$name} // $rows;
+}
+
 sub model_forward {
-    my ($m, $ids) = @_;
+    my ($m, $ids, $splice) = @_;
+    $splice //= {};
     my %hook = (hook_embed => [ map { [ @{ $m->{embed}[$_] // die "token $_ is beyond the vocabulary\n" } ] } @$ids ]);
-    my $x = $hook{hook_embed};
+    my $x = $hook{hook_embed} = spliced($splice, 'hook_embed', $hook{hook_embed});
     if ($m->{positions}) {
-        $hook{hook_pos_embed} = [ map { [ @{ $m->{positions}[$_] } ] } 0 .. $#$ids ];
+        $hook{hook_pos_embed} = spliced($splice, 'hook_pos_embed', [ map { [ @{ $m->{positions}[$_] } ] } 0 .. $#$ids ]);
         $x = added($x, $hook{hook_pos_embed});
     }
     for my $i (0 .. $#{ $m->{layers} }) {
-        my $point = block($m, $m->{layers}[$i], $x);
+        my %here = map { /^blocks\.$i\.(.*)/ ? ($1 => $splice->{$_}) : () } keys %$splice;
+        my $point = block($m, $m->{layers}[$i], $x, \%here);
         $hook{"blocks.$i.$_"} = $point->{$_} for keys %$point;
         $x = $point->{hook_resid_post};
     }
-    $hook{'ln_final.hook_normalized'} = normalised($x, $m->{eps});
-    $hook{logits} = linear($m->{head}, gained($m->{final}, $hook{'ln_final.hook_normalized'}));
+    $hook{'ln_final.hook_normalized'} = spliced($splice, 'ln_final.hook_normalized', normalised($x, $m->{eps}));
+    $hook{logits} = spliced($splice, 'logits', linear($m->{head}, gained($m->{final}, $hook{'ln_final.hook_normalized'})));
     $hook{nll} = [ map { nll($hook{logits}[$_], $ids->[ $_ + 1 ]) } 0 .. $#$ids - 1 ];
     return \%hook;
 }
 
 sub block {
-    my ($m, $layer, $x) = @_;
-    my %p = (hook_resid_pre => $x, 'ln1.hook_normalized' => normalised($x, $m->{eps}));
-    my $in = gained($layer->{ln1}, $p{'ln1.hook_normalized'});
-    $p{"attn.hook_$_"} = linear($layer->{$_}, $in) for qw(q k v);
-    my ($q, $k) = @p{qw(attn.hook_q attn.hook_k)};
-    ($q, $k) = @p{qw(attn.hook_rot_q attn.hook_rot_k)} = map { rotated($m, $_) } $q, $k if $m->{rotary};
-    $p{'attn.hook_z'} = attended($m, $layer->{scale}, $q, $k, $p{'attn.hook_v'});
-    $p{hook_attn_out} = linear($layer->{o}, $p{'attn.hook_z'});
-    my $mid = $m->{parallel} ? $x : ($p{hook_resid_mid} = added($x, $p{hook_attn_out}));
-    $p{'ln2.hook_normalized'} = normalised($mid, $m->{eps});
-    $p{'mlp.hook_pre'} = linear($layer->{up}, gained($layer->{ln2}, $p{'ln2.hook_normalized'}));
+    my ($m, $layer, $x, $splice) = @_;
+    my %p;
+    my $point = sub { $p{ $_[0] } = spliced($splice, @_) };
+    $x = $point->('hook_resid_pre', $x);
+    my $in = gained($layer->{ln1}, $point->('ln1.hook_normalized', normalised($x, $m->{eps})));
+    my ($q, $k, $v) = map { $point->("attn.hook_$_", linear($layer->{$_}, $in)) } qw(q k v);
+    ($q, $k) = ($point->('attn.hook_rot_q', rotated($m, $q)), $point->('attn.hook_rot_k', rotated($m, $k))) if $m->{rotary};
+    my $z = $point->('attn.hook_z', attended($m, $layer->{scale}, $q, $k, $v));
+    my $attn = $point->('hook_attn_out', linear($layer->{o}, $z));
+    my $mid = $m->{parallel} ? $x : $point->('hook_resid_mid', added($x, $attn));
+    $in = gained($layer->{ln2}, $point->('ln2.hook_normalized', normalised($mid, $m->{eps})));
+    my $pre = $point->('mlp.hook_pre', linear($layer->{up}, $in));
     my $act = $m->{act};
-    $p{'mlp.hook_post'} = [ map { [ map { $act->($_) } @$_ ] } @{ $p{'mlp.hook_pre'} } ];
-    $p{hook_mlp_out} = linear($layer->{down}, $p{'mlp.hook_post'});
-    $p{hook_resid_post} = added($x, $p{hook_attn_out}, $p{hook_mlp_out});
+    my $post = $point->('mlp.hook_post', [ map { [ map { $act->($_) } @$_ ] } @$pre ]);
+    my $mlp = $point->('hook_mlp_out', linear($layer->{down}, $post));
+    $point->('hook_resid_post', $m->{parallel} ? added($x, $attn, $mlp) : added($mid, $mlp));
     return \%p;
 }
 

@@ -1,0 +1,600 @@
+/* act-splice: put rows of activations back into the model they came from, run the rest, and measure what changes.
+ *
+ *   streams -> contexts -> a clean pass and one with the rows given in their places -> a line for each token
+ *                                                                     --summary: and passes with zeros, with means
+ *
+ * Both passes of a piece of contexts run the same arithmetic, so rows that were not edited change nothing at all. */
+/* SPDX-License-Identifier: MIT */
+#include "data/npy.h"
+#include "ground/mem.h"
+#include "ground/par.h"
+#include "model/score.h"
+#include "tools/gentool.h"
+#include "tools/gradtool.h"
+#include "tools/modeltool.h"
+#include "tools/rowstool.h"
+#include "tools/saetool.h"
+#include "tools/table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    const char *model, *ids, *skip, *sae, *grad, *attack, *at, *attack_at, *dump;
+    struct opt_list hooks, means, edits;
+    int64_t batch, k, generate, iterations;
+    double temperature, norm;
+    bool keep_bos, summary, logits;
+} o = { .temperature = 1, .iterations = 100 };
+
+static const struct opt table[] = {
+    { .type = OPT_GROUP, .help = "Model, hooks and rows" },
+    { OPT_STRING, .letter = 'm', .name = "model", .var = &o.model, .arg = "DIR", .help = "checkpoint directory that the rows "
+      "came from", .shown = "", .numbers = true },
+    { OPT_LIST, .letter = 'p', .name = "hook", .var = &o.hooks, .arg = "HOOK[=FILE]", .help = "where rows go in; those of "
+      "FILE, or of ACTS; may be repeated, with a FILE each", .numbers = true },
+    { OPT_STRING, .name = "ids", .var = &o.ids, .arg = "FILE", .help = "token ids, a document a line, as act-dump --tokenize "
+      "writes them: says the tokens of positions without a row, which keep the model's own", .numbers = true },
+    { OPT_COUNT, .letter = 'b', .name = "batch", .var = &o.batch, .arg = "N", .help = "contexts in a forward pass, best as "
+      "act-dump had it", .lo = 1, .hi = 65536, .shown = "as many as make 512 tokens", .numbers = true },
+    { .type = OPT_GROUP, .help = "What is measured" },
+    { OPT_COUNT, .letter = 'k', .name = "top", .var = &o.k, .arg = "N", .help = "columns up and down too: the N tokens whose "
+      "logits rose and fell most", .lo = 1, .hi = 1000, .shown = "none", .numbers = true },
+    { OPT_FLAG, .name = "summary", .var = &o.summary, .help = "cross-entropy clean, spliced, with zeros and with means in the "
+      "rows' places, loss recovered, KL", .numbers = true },
+    { OPT_LIST, .name = "mean", .var = &o.means, .arg = "FILE", .help = "the row that --summary takes for the mean: an .npy, "
+      "or the mean over a stream of acts; with several hooks HOOK=FILE; otherwise that of the model's own rows, from a first "
+      "pass over the files", .numbers = true },
+    { OPT_STRING, .name = "skip-pos", .var = &o.skip, .arg = "LIST", .help = "leave out what is predicted at positions POS, "
+      "LO:HI, separated by commas", .shown = "none", .numbers = true },
+    { OPT_FLAG, .name = "keep-bos", .var = &o.keep_bos, .help = "do not leave out what is predicted at BOS", .numbers = true },
+    { OPT_FLAG, .name = "logits", .var = &o.logits, .help = "write the spliced logits as a stream of acts instead",
+      .numbers = true },
+    { OPT_STRING, .name = "dump", .var = &o.dump, .arg = "HOOK", .help = "write the spliced pass's rows at HOOK, somewhere "
+      "behind, as a stream of acts instead", .shown = "", .numbers = true },
+    { .type = OPT_GROUP, .help = "Writing on" },
+    { OPT_COUNT, .name = "generate", .var = &o.generate, .arg = "N", .help = "write N tokens behind each context instead",
+      .lo = 1, .hi = 1 << 20, .shown = "none", .numbers = true },
+    { OPT_REAL, .name = "temperature", .var = &o.temperature, .arg = "T", .help = "tokens are drawn from softmax(logits / T); "
+      "0: the most likely one", .lo = 0, .hi = 1e6, .numbers = true },
+    { OPT_STRING, .name = "sae", .var = &o.sae, .arg = "SAE", .help = "the dictionary that -e speaks of", .shown = "",
+      .numbers = true },
+    { OPT_LIST, .letter = 'e', .name = "edit", .var = &o.edits, .arg = "EDIT", .help = "hold this on at every new position: an "
+      "edit of sae-patch; may be repeated", .numbers = true },
+    { .type = OPT_GROUP, .help = "Gradients" },
+    { OPT_STRING, .name = "grad", .var = &o.grad, .arg = "METRIC", .help = "write the gradient of nll, logit:TOKEN or "
+      "diff:TOKEN:TOKEN at the rows as a stream of acts instead", .shown = "", .numbers = true },
+    { OPT_STRING, .name = "attack", .var = &o.attack, .arg = "METRIC", .help = "search the vector that, added to all rows, "
+      "raises this most, and write it as .npy instead", .shown = "", .numbers = true },
+    { OPT_STRING, .name = "at", .var = &o.at, .arg = "WHERE", .help = "positions the metric is read at: POS, LO:HI or last",
+      .shown = "last; nll: all", .numbers = true },
+    { OPT_REAL, .name = "norm", .var = &o.norm, .arg = "R", .help = "norm of the vector of --attack", .lo = 0, .hi = 1e30,
+      .shown = "", .numbers = true },
+    { OPT_STRING, .name = "attack-at", .var = &o.attack_at, .arg = "WHERE", .help = "positions it is added at: POS, LO:HI or "
+      "last", .shown = "all", .numbers = true },
+    { OPT_COUNT, .name = "iterations", .var = &o.iterations, .arg = "N", .help = "steps of the search, at most", .lo = 0,
+      .hi = 1000000, .numbers = true },
+    { .type = OPT_END },
+};
+
+static const struct opt_usage usage = {
+    .tool = "act-splice", .synopsis = "-m DIR -p HOOK [OPTION]... [ACTS]",
+    .about = "Put rows of activations back into the model at a hook point, run the rest, and measure what changes.",
+    .common = OPT_OUTPUT | OPT_ZSTD | OPT_STREAM | OPT_JSON | OPT_SEED, .max_operands = 1,
+    .version = tool_version_arithmetic,
+};
+
+static struct lm *lm;
+static struct tokenizer *tokenizer;     /* NULL: the directory has none */
+static struct splice_port *port;
+static struct splice_options how;
+static bool *skipped;                   /* (n_ctx) by --skip-pos */
+static bool ablate_mean;                /* there are means */
+static float **mean;                    /* (ports) */
+
+/* ---- hooks and where their rows come from ---- */
+
+static const struct lm_hook *find_hook(const char *name, size_t len)
+{
+    char *word = mem_bytes(name, len);
+    const struct lm_hook *hook = lm_hook_find(lm, word);
+    if (!hook)
+        tool_die();
+    free(word);
+    return hook;
+}
+
+static void open_ports(int argc, char **argv)
+{
+    bool operand = false;
+    port = mem_zero(o.hooks.n, sizeof *port);
+    for (size_t i = 0; i < o.hooks.n; i++) {
+        const char *word = o.hooks.item[i], *file = strchr(word, '=');
+        port[i].hook = find_hook(word, file ? (size_t)(file - word) : strlen(word));
+        port[i].path = file ? file + 1 : argv[0];
+        for (size_t k = 0; k < i; k++)
+            if (port[k].hook == port[i].hook)
+                opt_misuse("-p: %s is given twice", port[i].hook->name);
+        if (!file && operand)
+            opt_misuse("-p: only one hook can take its rows from %s", argc ? argv[0] : "standard input");
+        operand |= !file;
+    }
+    if (argc && !operand)
+        opt_misuse("every -p names a file: %s belongs to none", argv[0]);
+}
+
+/* ---- what is left out ---- */
+
+static void parse_skip(const char *list)
+{
+    char *copy = mem_string(list), *next = copy;
+    while (next) {
+        char *word = next, *colon;
+        int64_t lo, hi;
+        next = strchr(word, ',');
+        if (next)
+            *next++ = 0;
+        colon = strchr(word, ':');
+        if (colon)
+            *colon = 0;
+        if (opt_count(word, &lo) || lo < 0 || (colon && opt_count(colon + 1, &hi)))
+            opt_misuse("--skip-pos: '%s' is not positions POS or LO:HI separated by commas", list);
+        for (hi = colon ? hi : lo; lo <= hi && (uint64_t)lo < lm_shape(lm)->n_ctx; lo++)
+            skipped[lo] = true;
+    }
+    free(copy);
+}
+
+/* Is what token i of context c predicts measured? */
+static bool counts(const struct splice_group *g, size_t c, size_t i)
+{
+    return !skipped[i - g->start[c]] && (o.keep_bos || !splice_is_bos(g, c, i));
+}
+
+static void choose_tokens(struct scores *s, const struct splice_group *g)
+{
+    for (size_t c = 0; c < g->contexts; c++)
+        for (size_t i = g->start[c]; i < g->start[c + 1]; i++)
+            s->wanted[i] = counts(g, c, i);
+}
+
+/* ---- means ---- */
+
+static float *mean_of_array(struct io_in *in, size_t width)
+{
+    struct npy h;
+    if (npy_read_header(in, &h))
+        tool_die();
+    size_t items = h.rank == 1 ? h.shape[0] : h.rank == 2 && h.shape[0] == 1 ? h.shape[1] : 0;
+    if (items != width || (h.type != DTYPE_F32 && h.type != DTYPE_F64 && h.type != DTYPE_F16))
+        tool_die_data("%s: not one row of %zu floating-point numbers", io_name(in), width);
+    size_t bytes = width * dtype_size(h.type);
+    void *raw = mem_alloc(bytes, 1);
+    float *row = mem_alloc(width, sizeof *row);
+    ssize_t got = io_read(in, raw, bytes);
+    if (got < 0)
+        tool_die();
+    if ((size_t)got < bytes)
+        tool_die_data("%s: cut short", io_name(in));
+    dtype_load(row, raw, h.type, width);
+    free(raw);
+    return row;
+}
+
+static float *mean_of_stream(const char *path, const struct lm_hook *hook)
+{
+    struct stream_in *in = stream_open(path);
+    struct batch b;
+    if (!in)
+        tool_die();
+    in->allow_nan = opt.allow_nan;
+    tool_want(in, STREAM_ACTS, hook->width, hook->name);
+    double *sum = mem_zero(hook->width, sizeof *sum);
+    float *row = mem_alloc(hook->width, sizeof *row);
+    while (tool_next(in, &b))
+        for (size_t i = 0; i < b.n * hook->width; i++)
+            sum[i % hook->width] += b.x[i];
+    if (!in->total_rows)
+        tool_die_data("%s: no rows to take a mean over", stream_name(in));
+    for (size_t i = 0; i < hook->width; i++)
+        row[i] = (float)(sum[i] / (double)in->total_rows);
+    free(sum);
+    stream_close(in);
+    return row;
+}
+
+static void load_mean(const char *word)
+{
+    const char *equals = strchr(word, '='), *path = equals ? equals + 1 : word;
+    const struct lm_hook *hook = equals ? find_hook(word, (size_t)(equals - word)) : port[0].hook;
+    size_t i = 0;
+    if (!equals && o.hooks.n > 1)
+        opt_misuse("--mean: with several hooks it is HOOK=FILE");
+    while (i < o.hooks.n && port[i].hook != hook)
+        i++;
+    if (i == o.hooks.n)
+        opt_misuse("--mean: no -p %s", hook->name);
+    char magic[6];
+    struct io_in *in = io_open(path);
+    ssize_t n = in ? io_peek(in, magic, sizeof magic) : -1;
+    if (n < 0)
+        tool_die();
+    bool array = n == 6 && !memcmp(magic, "\x93NUMPY", 6);
+    free(mean[i]);
+    mean[i] = array ? mean_of_array(in, hook->width) : NULL;
+    io_close(in);
+    if (!array)
+        mean[i] = mean_of_stream(path, hook);
+}
+
+static struct splice *open_streams(void)
+{
+    struct splice *s = splice_open(lm, port, o.hooks.n, &how);
+    if (!s)
+        tool_die();
+    return s;
+}
+
+/* A first pass over the files: the model's own rows at the hooks, wherever the streams have one. */
+static void measure_means(struct scores *scores)
+{
+    struct splice *s = open_streams();
+    struct splice_group g = { .contexts = 0 };
+    double **sum = mem_zero(o.hooks.n, sizeof *sum);
+    uint64_t *n = mem_zero(o.hooks.n, sizeof *n);
+    int r;
+    for (size_t i = 0; i < o.hooks.n; i++)
+        sum[i] = mem_zero(port[i].hook->width, sizeof **sum);
+    while ((r = splice_next(s, &g)) > 0)
+        for (size_t i = 0; i < o.hooks.n; i++)
+            if (!mean[i])
+                splice_sum_clean(lm, scores->work, &g, i, sum[i], &n[i]);
+    if (r < 0)
+        tool_die();
+    for (size_t i = 0; i < o.hooks.n; i++) {
+        size_t width = port[i].hook->width;
+        float *row = mean[i] ? NULL : mem_alloc(width, sizeof *row);
+        for (size_t j = 0; row && j < width; j++)
+            row[j] = n[i] ? (float)(sum[i][j] / (double)n[i]) : 0;
+        mean[i] = row ? row : mean[i];
+        free(sum[i]);
+    }
+    free(sum);
+    free(n);
+    splice_group_free(&g);
+    splice_close(s);
+}
+
+/* Are the means there, or can the streams be read twice to make them? */
+static void prepare_means(struct scores *scores, const struct splice *s)
+{
+    bool missing = false, twice = true;
+    mean = mem_zero(o.hooks.n, sizeof *mean);
+    for (size_t i = 0; i < o.means.n; i++)
+        load_mean(o.means.item[i]);
+    for (size_t i = 0; i < o.hooks.n; i++) {
+        missing |= !mean[i];
+        twice &= io_seekable(splice_stream(s, i)->io);
+    }
+    ablate_mean = !missing || twice;
+    if (missing && twice)
+        measure_means(scores);
+    else if (missing)
+        tool_warn("note: no ablation to the mean: the rows come from a pipe and --mean is not given");
+}
+
+/* ---- the summary ---- */
+
+/* KL values counted by their first 11 bits behind the point: quantiles within 1 part in 4000, in bounded memory. */
+enum { KL_SHIFT = 12, KL_BINS = 1 << (31 - KL_SHIFT) };
+
+static struct {
+    uint64_t rows, predicted, changed, bos, skip;
+    double ce_clean, ce[SCORE_PASSES], kl[SCORE_PASSES];
+    uint64_t *bin;
+} sum;
+
+static void count_token(const struct score *s)
+{
+    float kl = (float)s->kl[SCORE_SPLICED];
+    uint32_t bits;
+    memcpy(&bits, &kl, sizeof bits);
+    sum.bin[(bits & 0x7fffffff) >> KL_SHIFT]++;
+    sum.rows++;
+    sum.changed += s->changed;
+    for (int p = 0; p < SCORE_PASSES; p++)
+        sum.kl[p] += s->kl[p];
+    if (!s->next)
+        return;
+    sum.predicted++;
+    sum.ce_clean += s->nll_clean;
+    for (int p = 0; p < SCORE_PASSES; p++)
+        sum.ce[p] += s->nll[p];
+}
+
+static void count_left_out(const struct splice_group *g, size_t c, size_t i)
+{
+    bool bos = splice_is_bos(g, c, i) && !o.keep_bos;
+    sum.bos += bos;
+    sum.skip += !bos;
+}
+
+static double kl_quantile(double q)
+{
+    uint64_t want = (uint64_t)(q * (double)(sum.rows - 1)), seen = 0;
+    for (uint32_t i = 0; i < KL_BINS; i++) {
+        seen += sum.bin[i];
+        if (seen > want) {
+            uint32_t bits = (i << KL_SHIFT) + (i ? 1u << (KL_SHIFT - 1) : 0);
+            float kl;
+            memcpy(&kl, &bits, sizeof kl);
+            return kl;
+        }
+    }
+    return NAN;
+}
+
+static void line(struct table *t, const char *name, bool have, double value)
+{
+    table_text(t, name);
+    if (have)
+        table_real(t, value);
+    else
+        table_empty(t);
+}
+
+static void line_excluded(struct table *t)
+{
+    char *text = mem_format("%s%s%s%s", sum.bos ? "bos" : "", sum.bos && o.skip ? "," : "", o.skip ? o.skip : "",
+                            sum.bos || o.skip ? "" : "none");
+    table_text(t, "excluded");
+    table_text(t, text);
+    line(t, "excluded_rows", true, (double)(sum.bos + sum.skip));
+    free(text);
+}
+
+static int print_summary(void)
+{
+    static const char *const names[] = { "statistic", "value" };
+    struct table *t = table_create(names, 2);
+    bool any = sum.rows, next = sum.predicted;
+    double n = (double)sum.predicted, rows = (double)sum.rows, clean = sum.ce_clean / n, spliced = sum.ce[SCORE_SPLICED] / n;
+    double zero = sum.ce[SCORE_ZERO] / n, ablated = sum.ce[SCORE_MEAN] / n;
+    line(t, "rows", true, rows);
+    line(t, "predicted", true, n);
+    line_excluded(t);
+    line(t, "ce_clean", next, clean);
+    line(t, "ce_spliced", next, spliced);
+    line(t, "ce_zero", next, zero);
+    line(t, "ce_mean", next && ablate_mean, ablated);
+    line(t, "recovered_zero", next, (zero - spliced) / (zero - clean));
+    line(t, "recovered_mean", next && ablate_mean, (ablated - spliced) / (ablated - clean));
+    line(t, "perplexity_clean", next, exp(clean));
+    line(t, "perplexity_spliced", next, exp(spliced));
+    line(t, "kl_mean", any, sum.kl[SCORE_SPLICED] / rows);
+    line(t, "kl_q50", any, any ? kl_quantile(0.5) : 0);
+    line(t, "kl_q95", any, any ? kl_quantile(0.95) : 0);
+    line(t, "kl_zero", any, sum.kl[SCORE_ZERO] / rows);
+    line(t, "kl_mean_ablated", any && ablate_mean, sum.kl[SCORE_MEAN] / rows);
+    line(t, "changed", any, (double)sum.changed / rows);
+    return table_finish(t);
+}
+
+/* ---- the table of tokens ---- */
+
+/* The bytes of token i: what a stream says, or the tokenizer. */
+static const uint8_t *text_of(const struct splice_group *g, size_t i, size_t *len)
+{
+    *len = g->text_len[i];
+    if (*len)
+        return g->text + g->text_at[i];
+    const uint8_t *bytes = tokenizer ? tokenizer_text(tokenizer, g->tok[i], len) : NULL;
+    *len = bytes ? *len : 0;
+    return bytes;
+}
+
+/* "262:+1.5:\x20the 13:+0.25:." */
+static void moved_cell(struct table *t, const uint32_t *tok, const float *by, size_t n)
+{
+    struct text cell = { .s = NULL }, word = { .s = NULL };
+    text_plain(&cell, "");
+    for (size_t i = 0; i < n; i++) {
+        char number[48];
+        size_t len = 0;
+        const uint8_t *bytes = tokenizer ? tokenizer_text(tokenizer, tok[i], &len) : NULL;
+        snprintf(number, sizeof number, "%s%u:%+.6g:", i ? " " : "", tok[i], (double)by[i]);
+        text_plain(&cell, number);
+        word.n = 0;
+        text_plain(&word, "");
+        if (bytes)
+            text_bytes(&word, bytes, len);
+        for (const char *s = word.s; *s; s++)
+            text_plain(&cell, *s == ' ' ? "\\x20" : (char[2]){ *s, 0 });
+    }
+    table_text(t, cell.s);
+    free(cell.s);
+    free(word.s);
+}
+
+static void print_token(struct table *t, const struct scores *s, const struct splice_group *g, size_t c, size_t i)
+{
+    const struct score *score = &s->score[i];
+    struct text text = { .s = NULL };
+    size_t len;
+    const uint8_t *bytes = text_of(g, i, &len);
+    text_plain(&text, "");
+    text_bytes(&text, bytes, len);
+    table_count(t, g->doc[c]);
+    table_count(t, g->ctx[c]);
+    table_count(t, i - g->start[c]);
+    table_count(t, g->tok[i]);
+    table_text(t, text.s);
+    for (int k = 0; k < 2; k++)
+        if (!score->next)
+            table_empty(t);
+        else
+            table_real(t, k ? score->nll[SCORE_SPLICED] : score->nll_clean);
+    table_real(t, score->kl[SCORE_SPLICED]);
+    if (s->k) {
+        const struct score_moved *m = &s->moved[i];
+        moved_cell(t, s->moved_tok + 2 * i * s->k, s->moved_by + 2 * i * s->k, m->ups);
+        moved_cell(t, s->moved_tok + (2 * i + 1) * s->k, s->moved_by + (2 * i + 1) * s->k, m->downs);
+    }
+    free(text.s);
+}
+
+/* What was measured of a group: lines, or sums. Tokens in order: the sums are the same for any number of threads. */
+static void report_group(struct table *t, const struct scores *s, const struct splice_group *g)
+{
+    for (size_t c = 0; c < g->contexts; c++)
+        for (size_t i = g->start[c]; i < g->start[c + 1]; i++) {
+            if (!s->wanted[i])
+                count_left_out(g, c, i);
+            else if (t)
+                print_token(t, s, g, c, i);
+            else
+                count_token(&s->score[i]);
+        }
+}
+
+static int measure(struct splice *s, struct scores *scores)
+{
+    static const char *const names[] = { "doc", "ctx", "pos", "tok", "text", "nll_clean", "nll_spliced", "kl", "up", "down" };
+    struct splice_group g = { .contexts = 0 };
+    struct table *t = NULL;
+    uint64_t tokens = 0;
+    int r = splice_next(s, &g);         /* what cannot be read leaves no output behind */
+    sum.bin = mem_zero(KL_BINS, sizeof *sum.bin);
+    if (r >= 0 && !o.summary)
+        t = table_create(names, o.k ? 10 : 8);
+    for (; r > 0; r = splice_next(s, &g)) {
+        scores_reserve(scores, &g);
+        choose_tokens(scores, &g);
+        scores_run(scores, &g, 0, g.pieces);
+        report_group(t, scores, &g);
+        tool_progress(tokens += g.tokens, 0, NULL);
+    }
+    tool_progress_end();
+    if (r < 0)
+        tool_die();
+    splice_group_free(&g);
+    int status = t ? table_finish(t) : print_summary();
+    if (t && sum.skip + sum.bos)
+        tool_note("not among the lines: %llu tokens, %llu of them BOS", (unsigned long long)(sum.skip + sum.bos),
+                  (unsigned long long)sum.bos);
+    free(sum.bin);
+    return status;
+}
+
+/* ---- the jobs ---- */
+
+static int generate(struct splice *s)
+{
+    struct generate_job job = { .tokens = (size_t)o.generate, .temperature = o.temperature };
+    struct sae *sae = o.sae ? tool_sae(o.sae) : NULL;
+    struct edits edits;
+    if (sae) {
+        if (sae->d_model != port[0].hook->width)
+            tool_die_data("%s: rows are %zu wide, %s wants %zu", o.sae, sae->d_model, port[0].hook->name, port[0].hook->width);
+        edits_begin(&edits, sae);
+        for (size_t i = 0; i < o.edits.n; i++)
+            if (edits_add(&edits, o.edits.item[i]))
+                tool_die();
+        edits_settle(&edits);
+        job.edits = edits.n ? &edits : NULL;
+    }
+    int status = splice_generate_main(&job, lm, tokenizer, s);
+    if (sae)
+        edits_free(&edits);
+    sae_free(sae);
+    return status;
+}
+
+static int gradient(struct splice *s, char **inputs, size_t n)
+{
+    struct grad_job job = { o.attack ? o.attack : o.grad, o.at, counts, o.attack, o.attack_at, o.norm, o.iterations };
+    return splice_grad_main(&job, lm, tokenizer, s, port[0].hook, inputs, n);
+}
+
+static int dump(struct splice *s, char **inputs, size_t n)
+{
+    const char *name = o.logits ? "logits" : o.dump;
+    struct rows_job job = { find_hook(name, strlen(name)), counts };
+    return splice_rows_main(&job, lm, tokenizer, s, inputs, n);
+}
+
+static int score(struct splice *s)
+{
+    struct scores scores;
+    scores_begin(&scores, lm);
+    if (o.summary)
+        prepare_means(&scores, s);
+    scores.k = (size_t)o.k;
+    scores.zero = o.summary;
+    scores.mean = o.summary && ablate_mean;
+    scores.means = mean;
+    int status = measure(s, &scores);
+    for (size_t i = 0; mean && i < o.hooks.n; i++)
+        free(mean[i]);
+    free(mean);
+    scores_free(&scores);
+    return status;
+}
+
+static void check_options(void)
+{
+    const int jobs = o.summary + o.logits + !!o.dump + !!o.generate + !!o.grad + !!o.attack;
+    const char *job = o.summary ? "summary" : o.logits ? "logits" : o.dump ? "dump" : o.generate ? "generate"
+                      : o.grad  ? "grad" : "attack";
+    if (!o.model)
+        opt_misuse("-m DIR is missing");
+    if (!o.hooks.n)
+        opt_misuse("-p HOOK is missing (act-dump --info lists the hooks)");
+    if (jobs > 1)
+        opt_misuse("--summary, --logits, --dump, --generate, --grad and --attack exclude each other");
+    if (o.k && jobs)
+        opt_misuse("-k adds columns to the table of tokens: not with --%s", job);
+    if (o.means.n && !o.summary)
+        opt_misuse("--mean goes with --summary");
+    if (o.hooks.n > 1 && (o.generate || o.grad || o.attack))
+        opt_misuse("--%s works at one hook", job);
+    if ((o.edits.n || o.sae) && !o.generate)
+        opt_misuse("-e and --sae go with --generate; sae-patch edits the rows of a stream");
+    if (o.edits.n && !o.sae)
+        opt_misuse("-e needs --sae");
+    if ((o.at && !o.grad && !o.attack) || ((opt_given(&o.norm) || o.attack_at || opt_given(&o.iterations)) && !o.attack))
+        opt_misuse("--at goes with --grad and --attack; --norm, --attack-at and --iterations with --attack");
+}
+
+int main(int argc, char **argv)
+{
+    tool_begin(&argc, &argv, &usage, table);
+    check_options();
+    tool_arithmetic();
+    lm = lm_open(o.model);
+    if (!lm)
+        tool_die();
+    open_ports(argc, argv);
+    skipped = mem_zero(lm_shape(lm)->n_ctx, sizeof *skipped);
+    if (o.skip)
+        parse_skip(o.skip);
+    tokenizer = tokenizer_load(o.model);
+    if (!tokenizer && o.generate)
+        tool_die();
+    char *sha = tokenizer ? tool_tokenizer_digest(o.model) : NULL;
+    how = (struct splice_options){ sha, o.ids, (size_t)o.batch, opt.allow_nan };
+    struct splice *s = open_streams();
+    int status = o.generate           ? generate(s)
+                 : o.grad || o.attack ? gradient(s, argv, (size_t)argc)
+                 : o.logits || o.dump ? dump(s, argv, (size_t)argc)
+                                      : score(s);
+    splice_close(s);
+    free(sha);
+    free(skipped);
+    free(port);
+    tokenizer_free(tokenizer);
+    lm_close(lm);
+    return status;
+}

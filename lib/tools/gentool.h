@@ -1,0 +1,19 @@
+/* gentool: act-splice --generate: the model writes on behind each context, with an edit held on at every new position. */
+/* SPDX-License-Identifier: MIT */
+#ifndef GENTOOL_H
+#define GENTOOL_H
+
+#include "model/splice.h"
+#include "model/tokenizer.h"
+#include "tools/edit.h"
+
+struct generate_job {
+    size_t tokens;              /* to write behind each context */
+    double temperature;         /* 0: always the most likely token */
+    struct edits *edits;        /* settled; done to the model's own row at each new position; NULL: none */
+};
+
+/* Read all contexts of `s`, which is of one stream, and print a line for each. Returns the exit status of main(). */
+int splice_generate_main(const struct generate_job *job, const struct lm *m, const struct tokenizer *t, struct splice *s);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/logitlist.h"
+#include "ground/mem.h"
+#include "ground/par.h"
+#include "model/directlogit.h"
+#include "model/tokenizer.h"
+#include "tools/table.h"
+#include "tools/tool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { AT_ONCE = 32, BLOCKS = 32 };         /* features of one product; products of one round */
+
+struct best {
+    uint32_t tok;
+    float effect;
+};
+
+static struct {
+    const struct sae *sae;
+    struct lm *m;
+    const struct lm_hook *hook;
+    const uint32_t *feature;                /* the round's */
+    size_t n, k;
+    struct best *up, *down;                 /* (features of a round, k), best first */
+} g;
+
+/* Keep the k of largest sign * effect; equal ones by number. */
+static void choose(struct best *best, const float *effect, size_t n, float sign)
+{
+    size_t held = 0;
+    for (size_t t = 0; t < n; t++) {
+        float key = sign * effect[t];
+        if (held == g.k && !(key > sign * best[held - 1].effect))
+            continue;
+        size_t at = held < g.k ? held++ : held - 1;
+        for (; at > 0 && key > sign * best[at - 1].effect; at--)
+            best[at] = best[at - 1];
+        best[at] = (struct best){ (uint32_t)t, effect[t] };
+    }
+}
+
+static void run_block(void *arg, size_t block, int worker)
+{
+    size_t first = block * AT_ONCE, n = g.n - first < AT_ONCE ? g.n - first : AT_ONCE, d = g.hook->width;
+    size_t vocab = lm_shape(g.m)->n_vocab;
+    float *rows = mem_align(n, d * sizeof *rows), *effect = mem_align(n, vocab * sizeof *effect);
+    (void)arg;
+    (void)worker;
+    for (size_t i = 0; i < n; i++)
+        memcpy(rows + i * d, g.sae->w_dec + g.feature[first + i] * d, d * sizeof *rows);
+    directlogit(g.m, g.hook, rows, n, effect);
+    for (size_t i = 0; i < n; i++) {
+        choose(g.up + (first + i) * g.k, effect + i * vocab, vocab, 1);
+        choose(g.down + (first + i) * g.k, effect + i * vocab, vocab, -1);
+    }
+    free(rows);
+    free(effect);
+}
+
+static void print_token(struct table *t, const struct tokenizer *tokenizer, const struct best *b)
+{
+    size_t len;
+    const uint8_t *bytes = tokenizer ? tokenizer_text(tokenizer, b->tok, &len) : NULL;
+    struct text text = { .s = NULL };
+    if (bytes) {
+        text_plain(&text, "");
+        text_bytes(&text, bytes, len);
+        table_text(t, text.s);
+        free(text.s);
+    } else {
+        table_empty(t);
+    }
+    table_count(t, b->tok);
+    table_real(t, b->effect);
+}
+
+static void choose_hook(const char *path, const char *hook)
+{
+    const char *fitted = json_string_value(json_object_get(g.sae->meta, "hook"));
+    if (!hook && (!fitted || !*fitted))
+        tool_die_data("%s: does not say which hook it was fitted on: use -p HOOK", path);
+    g.hook = lm_hook_find(g.m, hook ? hook : fitted);
+    if (!g.hook || directlogit_check(g.hook))
+        tool_die();
+    if (g.hook->width != g.sae->d_model)
+        tool_die_data("%s: rows are %zu wide, %s of the model has %zu", path, g.sae->d_model, g.hook->name, g.hook->width);
+}
+
+int logitlist_main(const struct sae *sae, const char *path, const char *model, const char *hook, const uint32_t *feature,
+                   size_t n, size_t k)
+{
+    static const char *const names[] = { "feature", "rank", "up", "up_tok", "up_logit", "down", "down_tok", "down_logit" };
+    g.sae = sae;
+    g.m = lm_open(model);
+    if (!g.m)
+        tool_die();
+    choose_hook(path, hook);
+    struct tokenizer *tokenizer = tokenizer_load(model);
+    if (!tokenizer)
+        tool_warn("note: %s; tokens have no text", err_text());
+    g.k = k < lm_shape(g.m)->n_vocab ? k : lm_shape(g.m)->n_vocab;
+    g.up = mem_alloc(AT_ONCE * BLOCKS * g.k, sizeof *g.up);
+    g.down = mem_alloc(AT_ONCE * BLOCKS * g.k, sizeof *g.down);
+    struct table *t = table_create(names, 8);
+    for (size_t first = 0; first < n; first += g.n) {
+        g.feature = feature + first;
+        g.n = n - first < AT_ONCE * BLOCKS ? n - first : AT_ONCE * BLOCKS;
+        par_for((g.n + AT_ONCE - 1) / AT_ONCE, run_block, NULL);
+        for (size_t i = 0; i < g.n; i++)
+            for (size_t r = 0; r < g.k; r++) {
+                table_count(t, g.feature[i]);
+                table_count(t, r + 1);
+                print_token(t, tokenizer, &g.up[i * g.k + r]);
+                print_token(t, tokenizer, &g.down[i * g.k + r]);
+            }
+    }
+    free(g.up);
+    free(g.down);
+    tokenizer_free(tokenizer);
+    lm_close(g.m);
+    return table_finish(t);
+}

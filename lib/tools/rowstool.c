@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/rowstool.h"
+#include "ground/mem.h"
+#include "ground/par.h"
+#include "tools/tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    const struct rows_job *job;
+    const struct lm *m;
+    const struct tokenizer *tokenizer;
+    struct lm_work **work;              /* one for each thread */
+    struct splice_group group;
+    size_t first;                       /* piece of the group from which on pieces are run */
+    size_t *row;                        /* (tokens) which row of x; SIZE_MAX: none */
+    float *x;
+    size_t row_cap, x_cap;
+    uint32_t *column;                   /* (5, rows of a record): doc, ctx, pos, tok, text_end */
+    uint8_t *text;
+    size_t column_cap, text_cap;
+} g;
+
+/* ---- running ---- */
+
+static void keep_rows(void *arg, float *rows, size_t n)
+{
+    const size_t *base = arg, width = g.job->hook->width;
+    for (size_t r = 0; r < n; r++)
+        if (g.row[*base + r] != SIZE_MAX)
+            memcpy(g.x + g.row[*base + r] * width, rows + r * width, width * sizeof *rows);
+}
+
+static void run_piece(void *arg, size_t p, int worker)
+{
+    size_t base = g.group.start[g.group.piece[g.first + p].first];
+    struct lm_tap tap = { g.job->hook, keep_rows, &base };
+    (void)arg;
+    splice_forward(g.m, g.work[worker], &g.group, g.first + p, SPLICE_ROWS, NULL, NULL, &tap, 1);
+}
+
+/* ---- writing ---- */
+
+static void add_text(size_t token, size_t *n)
+{
+    size_t len = g.group.text_len[token];
+    const uint8_t *bytes = len ? g.group.text + g.group.text_at[token] : NULL;
+    if (!bytes && g.tokenizer)
+        bytes = tokenizer_text(g.tokenizer, g.group.tok[token], &len);
+    len = bytes ? len : 0;
+    g.text = mem_grow(g.text, &g.text_cap, *n + len + 1, 1);
+    if (len)
+        memcpy(g.text + *n, bytes, len);
+    *n += len;
+}
+
+/* A record of the n rows x that are tokens at[] of contexts context[]. */
+static void put_record(struct stream_out *out, const struct stream_in *in, const size_t *at, const size_t *context, size_t n,
+                       const float *x)
+{
+    static const char *const names[] = { "doc", "ctx", "pos", "tok", "text_end" };
+    struct batch b = { .n = n }, from = { .section = g.group.section, .head = g.group.head };
+    size_t text_n = 0;
+    g.column = mem_grow(g.column, &g.column_cap, 5 * n, sizeof *g.column);
+    for (size_t r = 0; r < n; r++) {
+        size_t c = context[r];
+        add_text(at[r], &text_n);
+        const uint32_t cell[] = { g.group.doc[c], g.group.ctx[c], (uint32_t)(at[r] - g.group.start[c]), g.group.tok[at[r]],
+                                  (uint32_t)text_n };
+        for (size_t k = 0; k < 5; k++)
+            g.column[k * n + r] = cell[k];
+    }
+    batch_add(&b, "x", DTYPE_F32, n, g.job->hook->width, false, x);
+    for (size_t k = 0; k < 4; k++)
+        batch_add(&b, names[k], DTYPE_U32, n, 0, true, g.column + k * n);
+    if (text_n) {
+        batch_add(&b, "text", DTYPE_U8, text_n, 0, false, g.text);
+        batch_add(&b, names[4], DTYPE_U32, n, 0, true, g.column + 4 * n);
+    }
+    tool_put(out, in, &from, &b);
+}
+
+/* Run pieces [lo, hi) and write their rows, in records of a few MiB. */
+static void write_pieces(struct stream_out *out, const struct stream_in *in, size_t lo, size_t hi)
+{
+    const struct splice_group *group = &g.group;
+    size_t width = g.job->hook->width, at_once = STREAM_PAYLOAD / sizeof(float) / width + 1, rows = 0;
+    size_t from = group->piece[lo].first, to = group->piece[hi - 1].first + group->piece[hi - 1].count;
+    size_t tokens = group->start[to] - group->start[from];
+    size_t *at = mem_alloc(tokens, sizeof *at), *context = mem_alloc(tokens, sizeof *context);
+    for (size_t c = from; c < to; c++)
+        for (size_t i = group->start[c]; i < group->start[c + 1]; i++) {
+            bool wanted = g.job->counts(group, c, i);
+            g.row[i] = wanted ? rows : SIZE_MAX;
+            at[rows] = i;
+            context[rows] = c;
+            rows += wanted;
+        }
+    g.x = mem_grow(g.x, &g.x_cap, rows * width + 1, sizeof *g.x);
+    g.first = lo;
+    par_for(hi - lo, run_piece, NULL);
+    for (size_t r = 0; r < rows; r += at_once)
+        put_record(out, in, at + r, context + r, rows - r < at_once ? rows - r : at_once, g.x + r * width);
+    free(at);
+    free(context);
+}
+
+static json_t *changes(void)
+{
+    const struct lm_hook *h = g.job->hook;
+    json_t *j = json_pack("{s:I,s:s,s:s,s:i,s:n,s:n}", "d", (json_int_t)h->width, "dtype", "f32", "hook", h->name, "layer",
+                          h->layer, "rows", "proc");
+    if (!j)
+        mem_die(0);
+    return j;
+}
+
+int splice_rows_main(const struct rows_job *job, const struct lm *m, const struct tokenizer *t, struct splice *s,
+                     char **inputs, size_t n)
+{
+    size_t at_once = ((size_t)16 << 20) / job->hook->width / 512 + (size_t)par_threads();
+    uint64_t tokens = 0;
+    int r = splice_next(s, &g.group);   /* what cannot be read leaves no output behind */
+    if (r < 0)
+        tool_die();
+    g.job = job;
+    g.m = m;
+    g.tokenizer = t;
+    g.work = mem_alloc((size_t)par_threads(), sizeof *g.work);
+    for (int i = 0; i < par_threads(); i++)
+        g.work[i] = lm_work_new(m);
+    struct stream_out *out = tool_create(splice_stream(s, 0), changes(), inputs, n);
+    for (; r > 0; r = splice_next(s, &g.group)) {
+        g.row = mem_grow(g.row, &g.row_cap, g.group.tokens, sizeof *g.row);
+        for (size_t lo = 0; lo < g.group.pieces; lo += at_once)
+            write_pieces(out, splice_stream(s, 0), lo, lo + at_once < g.group.pieces ? lo + at_once : g.group.pieces);
+        tool_progress(tokens += g.group.tokens, 0, NULL);
+    }
+    if (r < 0)
+        tool_die();
+    for (int i = 0; i < par_threads(); i++)
+        lm_work_free(g.work[i]);
+    free(g.work);
+    free(g.row);
+    free(g.x);
+    free(g.column);
+    free(g.text);
+    splice_group_free(&g.group);
+    return tool_finish(out);
+}

@@ -1,0 +1,19 @@
+/* rowstool: act-splice --dump: the rows at a hook point of the pass that has rows spliced in. */
+/* SPDX-License-Identifier: MIT */
+#ifndef ROWSTOOL_H
+#define ROWSTOOL_H
+
+#include "model/splice.h"
+#include "model/tokenizer.h"
+
+struct rows_job {
+    const struct lm_hook *hook;
+    bool (*counts)(const struct splice_group *g, size_t c, size_t i);   /* is there a row for token i of context c */
+};
+
+/* Read all contexts of `s` and write the stream. t: NULL when there is no text to be had. Returns the exit status of
+ * main(). */
+int splice_rows_main(const struct rows_job *job, const struct lm *m, const struct tokenizer *t, struct splice *s,
+                     char **inputs, size_t n);
+
+#endif

@@ -1,0 +1,78 @@
+# What the scripts of the causal pipelines share; they are run by their Makefiles, which set the variables.
+# SPDX-License-Identifier: MIT
+set -euo pipefail
+export LC_ALL=C
+mkdir -p "$OUT" "$CACHE"
+T=$'\t'
+
+die() { echo "$0: $*" >&2; exit 1; }
+command -v act-splice > /dev/null || die "the tools are not there: run make in the root of the checkout first"
+[ -r "$TEXT" ] || die "$TEXT: cannot be read"
+
+say() { printf '# %s\n' "$*" >&2; }
+
+# A file of its own in CACHE for what these words say; made by a command that writes to $made.
+cached() { # ENDING WORDS...
+  printf '%s/%s.%s' "$CACHE" "$(printf '%s\n' "$@" "$MODEL" "$TEXT" "$SPLIT" "$HELD" "$SEED" | cksum | cut -d ' ' -f 1)" "$1"
+}
+
+# The text to fit to, and the text held out, which begins with a whole line.
+text() { # train|held
+  case $1 in
+  train) head -c "-$HELD" "$TEXT" ;;
+  held) tail -c "$HELD" "$TEXT" | sed 1d ;;
+  esac
+}
+rows() { # train|held HOOK [ACT-DUMP-OPTIONS...]: the name of a stream
+  local which=$1 hook=$2 n file
+  shift 2
+  [ "$which" = train ] && n=$ROWS || n=$TOKENS
+  file=$(cached saes "$which" "$hook" "$n" "$@")
+  [ -s "$file" ] || text "$which" | act-dump -q -m "$MODEL" -p "$hook" --split "$SPLIT" -n "$n" -o "$file" "$@" -
+  echo "$file"
+}
+# A dictionary for rows of a hook: its name.
+fit() { # HOOK SAE-FIT-OPTIONS...
+  local hook=$1 file
+  shift
+  file=$(cached safetensors "$hook" "$ROWS" "$@")
+  if [ ! -s "$file" ]; then
+    say "sae-fit $* ($ROWS rows of $hook)"
+    sae-fit -q -s "$SEED" -o "$file" "$@" "$(rows train "$hook" -t f16)" 2> "$OUT/fit.err" || { cat "$OUT/fit.err" >&2; exit 1; }
+  fi
+  echo "$file"
+}
+# What features are looked for in.
+the_sae() { # HOOK
+  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind tied -x 4 --l1 0.5 --epochs 4 --decay 0.2; fi
+}
+
+# Features that a reader can name: their largest values in 12 different contexts are on one and the same word or ending.
+nameable() { # CODES: lines `feature token value contexts`, the clearest first
+  sae-topk -k 12 --distinct -w 0 "$1" | awk -F '\t' -v OFS='\t' '
+    NR > 1 && match($6, /<<.*>>/) {
+      token = substr($6, RSTART + 2, RLENGTH - 4)
+      if ($2 == 1) { first[$1] = token; value[$1] = $3 }
+      same[$1] += token == first[$1]
+    }
+    END { for (f in same) if (first[f] ~ /^ ?[A-Za-z][a-z][a-z]*$/) print f, first[f], value[f], same[f] }' |
+    sort -t "$T" -k 4,4gr -k 3,3gr -k 1,1n
+}
+name_of_run() { printf '%s, %s' "$(basename "$(cd "$MODEL" && pwd)")" "$HOOK"; }
+
+# One number out of a table of names and values.
+value() { awk -F '\t' -v n="$1" '$1 == n { print $2 }' "$2"; }
+
+# Draw standard input, commands of gnuplot that write to OUT/NAME.svg.
+draw() { # NAME WIDTH HEIGHT
+  local commands
+  commands=$(cat)
+  if command -v "$GNUPLOT" > /dev/null; then
+    { printf "set terminal svg size %d,%d font 'sans,12' background 'white'\nset output '%s'\nset datafile separator '\\\\t'\n" \
+        "$2" "$3" "$OUT/$1.svg"
+      printf '%s\n' "$commands"; } | "$GNUPLOT" 2> "$OUT/gnuplot.err" || { cat "$OUT/gnuplot.err" >&2; exit 1; }
+    say "figure: $OUT/$1.svg"
+  else
+    say "figure left out: gnuplot is not installed (make deps-dev)"
+  fi
+}

@@ -1,0 +1,83 @@
+#!/usr/bin/perl
+# pipelines: those that put edited rows back into a model run on the bundled one, at a small size, and what their tables must
+# show whatever was fitted. Without gnuplot they print the same table and say that the figure is left out.
+# SPDX-License-Identifier: MIT
+use strict;
+use warnings;
+use lib "$ENV{TOP}/tests/ref";
+use RefFiles;
+use RefTest;
+use Test::More;
+
+delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MODEL TEXT SAE HOOK OUT CACHE ROWS)};
+my $tmp = $ENV{TEST_TMP};
+file_write('text', substr(file_read("$ENV{TOP}/pipelines/demo/text.txt"), 0, 60000));
+
+# The table of a pipeline as [ { column => value } ], and what it said.
+sub pipeline {
+    my ($name, @variables) = @_;
+    my ($code, $out, $err) = tool('make', '-s', '-C', "$ENV{TOP}/pipelines/$name", "BIN=$ENV{BIN}", "OUT=$tmp/$name",
+        "CACHE=$tmp/cache", "TEXT=$tmp/text", qw(ROWS=2000 TOKENS=1000 HELD=6000), @variables);
+    ok($code == 0, "$name @variables") or diag("exit code $code: $err");
+    is(file_read("$tmp/$name/$name.tsv"), $out, 'the table is kept beside the figure');
+    return ((tsv_read($out))[1], $err);
+}
+my $gnuplot = grep { -x "$_/gnuplot" } split /:/, $ENV{PATH};
+
+my ($table, $said) = pipeline('loss-recovered');
+my %by = map { $_->{dictionary} => $_ } @$table;
+is(join(' ', sort keys %by), 'identity neurons k32 pca k32 random k32 relu tied topk k32 topk k8 zero', 'all dictionaries');
+is($by{identity}{recovered_zero}, 1, 'the identity recovers all');
+cmp_ok($by{identity}{kl_mean}, '<', 1e-9, 'and changes no prediction');
+is($by{zero}{recovered_zero}, 0, 'nothing recovers nothing');
+is(scalar(grep { $_->{ce_clean} != $by{zero}{ce_clean} } @$table), 0, 'all of the same text');
+cmp_ok($by{'topk k32'}{kl_mean}, '<', $by{'random k32'}{kl_mean}, 'a fitted dictionary beats random directions');
+cmp_ok($by{'topk k32'}{recovered_mean}, '<', 1, 'and is not the identity');
+SKIP: {
+    skip 'gnuplot is not installed', 2 if !$gnuplot;
+    like($said, qr/^# figure: .*loss-recovered\.svg$/m, 'the figure is drawn');
+    like(file_read("$tmp/loss-recovered/loss-recovered.svg"), qr/<svg.*topk k32.*<\/svg>/s, 'with the names in it');
+}
+
+my ($again, $left_out) = pipeline(qw(loss-recovered GNUPLOT=no-such-program), "SAE=" . (glob "$tmp/cache/*.safetensors")[0]);
+like($left_out, qr/^# figure left out: gnuplot/m, 'without gnuplot the figure is left out');
+is(scalar @$again, 6, 'and a dictionary may be given, beside the baselines');
+
+file_write('pairs', "# two\nI will\tI have\t be\t been\nit can\tit has\t be\t been\nno\tsuch pair here\t a\t b\n");
+($table, $said) = pipeline('patch-curve', "PAIRS=$tmp/pairs", qw(UNITS=10 GREEDY=2));
+like($said, qr/^# 2 of 3 pairs/m, 'patch-curve: prompts of different lengths are left out');
+my (%first, %norm, %last);
+for (@$table) {
+    my $key = "$_->{dictionary}, $_->{order}";
+    $first{$key} //= $_;
+    $last{$key} = $_;
+}
+is(scalar keys %first, 12, 'four dictionaries in three orders');
+is(scalar(grep { $_->{k} || $_->{edit_norm} || abs($_->{kl} - $first{'sae, effect'}{kl}) > 1e-3 } values %first), 0,
+    'no unit patched: base, whatever the dictionary');
+is(scalar(grep { abs($last{"$_, effect"}{kl} - $last{"$_, attribution"}{kl}) > 1e-4 } 'sae', 'pca', 'lambda 0'), 0,
+    'all of them: the same in any order');
+cmp_ok($last{'sae, effect'}{kl}, '<', $first{'sae, effect'}{kl}, 'and nearer to the target');
+cmp_ok($last{'pca, effect'}{p_answer}, '>', $first{'pca, effect'}{p_answer}, 'whose answer becomes likelier');
+
+($table, $said) = pipeline('ablate-feature');
+%by = map { ("$_->{what}$_->{token}" => $_) } @$table;
+cmp_ok($by{fires}{n}, '>', 0, 'ablate-feature: it fires');
+cmp_ok($by{fires}{change}, '!=', 0, 'its loss changes predictions there');
+cmp_ok(abs $by{silent}{change}, '<', 1e-6, 'and elsewhere, behind the last attention, none');
+my ($feature) = $said =~ /^# feature (\d+) of /m;
+ok(defined $feature, 'the feature is named');
+my ($up) = pipeline('ablate-feature', "FEATURE=$feature", "EDIT=scale $feature 1");
+cmp_ok(abs +(grep { $_->{what} eq 'fires' } @$up)[0]{change}, '<', 1e-6, 'an edit that changes nothing changes nothing');
+
+($table) = pipeline('pin-feature', "FEATURE=$feature", 'VALUES=off 0 20', 'WRITE=12');
+my %share;
+$share{ $_->{times} } += $_->{raised} / 8 for @$table;
+is(scalar @$table, 24, 'pin-feature: eight prompts at three values');
+cmp_ok($share{20}, '>', $share{0} + 0.1, 'held high, the tokens it raises are written');
+
+($table) = pipeline('feature-tree', qw(CONTEXTS=6 TRIES=10 BRANCHES=1));
+is($table->[0]{depth}, 0, 'feature-tree: the target first');
+cmp_ok(scalar(grep { $_->{depth} == 1 } @$table), '>', 0, 'and what it comes from');
+is(scalar(grep { $_->{depth} && $_->{loss} <= 0 } @$table), 0, 'each branch lowers it');
+done_testing();
