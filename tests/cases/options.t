@@ -138,7 +138,7 @@ done
 is "$(ls -A | grep -c part)" 0 'no temporary file is left'
 
 # Binary data is not written to a terminal.
-if command -v script >/dev/null; then
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then      # where there are pseudo-terminals
     is "$(script -qec 'act-cat a.saes' /dev/null </dev/null | tr -d '\r')" \
         'act-cat: not writing binary data to a terminal: use -o FILE or a pipe' 'not to a terminal'
 fi
