@@ -188,5 +188,6 @@ int main(int argc, char **argv)
     free(x_hat);
     free(error);
     sae_free(sae);
+    stream_close(in);
     return tool_finish(out);
 }

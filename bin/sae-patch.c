@@ -258,5 +258,6 @@ int main(int argc, char **argv)
     free(w.stored);
     free(where.token);
     sae_free(w.sae);
+    stream_close(w.in);
     return tool_finish(w.out);
 }

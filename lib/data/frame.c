@@ -42,6 +42,12 @@ static json_t *keep(json_t *j)
     return j;
 }
 
+/* msgpack-c leaves no place to point to where an empty string has a long form. */
+static const char *start_of(const msgpack_object_str *s)
+{
+    return s->size ? s->ptr : "";
+}
+
 static json_t *to_json(const msgpack_object *o);
 
 static json_t *map_to_json(const msgpack_object_map *m)
@@ -49,11 +55,11 @@ static json_t *map_to_json(const msgpack_object_map *m)
     json_t *j = keep(json_object());
     for (uint32_t i = 0; i < m->size; i++) {
         const msgpack_object *k = &m->ptr[i].key;
-        if (k->type != MSGPACK_OBJECT_STR || memchr(k->via.str.ptr, 0, k->via.str.size)) {
+        if (k->type != MSGPACK_OBJECT_STR || memchr(start_of(&k->via.str), 0, k->via.str.size)) {
             err_data("a map key is not a string");
             goto bad;
         }
-        char *key = mem_bytes(k->via.str.ptr, k->via.str.size);
+        char *key = mem_bytes(start_of(&k->via.str), k->via.str.size);
         json_t *v = to_json(&m->ptr[i].val);
         bool twice = json_object_get(j, key) != NULL;
         int r = v && !twice ? json_object_set_new(j, key, v) : -1;   /* refuses keys that are not UTF-8 */
@@ -112,7 +118,7 @@ static json_t *to_json(const msgpack_object *o)
         j = json_real(o->via.f64);
         return j ? j : (err_data("a number in a map is not finite"), NULL);
     case MSGPACK_OBJECT_STR:
-        j = json_stringn(o->via.str.ptr, o->via.str.size);
+        j = json_stringn(start_of(&o->via.str), o->via.str.size);
         return j ? j : (err_data("a string in a map is not UTF-8"), NULL);
     case MSGPACK_OBJECT_ARRAY:
         return array_to_json(&o->via.array);

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <errno.h>
 #include <nettle/sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,7 +144,7 @@ static int open_files(struct lm *m)
     else if (access(index, F_OK) == 0)
         bad = open_shards(m, index);
     else
-        bad = err_data("%s: neither model.safetensors nor model.safetensors.index.json is there", m->dir);
+        errno = ENOENT, bad = err_sys("%s: neither model.safetensors nor model.safetensors.index.json", m->dir);
     free(single);
     free(index);
     return bad;

@@ -92,7 +92,7 @@ struct stream_in *tool_open(int argc, char **argv, int i)
 void tool_want(const struct stream_in *in, enum stream_kind kind, size_t d, const char *who)
 {
     if (in->kind != kind)
-        tool_die_data("%s: a stream of %s where %s is wanted", stream_name(in), in->kind == STREAM_ACTS ? "acts" : "codes",
+        tool_die_data("%s: a stream of %s where %s are wanted", stream_name(in), in->kind == STREAM_ACTS ? "acts" : "codes",
                       kind == STREAM_ACTS ? "acts" : "codes");
     if (d && in->d != d)
         tool_die_data("%s: rows are %zu wide, %s wants %zu", stream_name(in), in->d, who, d);

@@ -12,6 +12,7 @@ use SaeRef;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
+plan skip_all => 'not with a sanitizer' if $ENV{SANITIZE};
 my $inject = "$ENV{BUILD}/inject.so";
 BAIL_OUT("no $inject: make it first") if !-e $inject;
 
@@ -32,13 +33,23 @@ my @tables = ([qw(act-cat --info a.saes)], [qw(act-cat --to tsv a.saes)], [qw(ac
     [qw(act-cat --to raw a.saes)], [qw(sae-topk -k 2 c.saes)], [qw(sae-cossim s.sae)], [qw(sae-cossim --summary s.sae)]);
 my @all = (@streams, @tables);
 
+# The two that make something out of a model or a stream, small.
+system("$ENV{TOP}/tests/ref/mkmodel", qw(--vocab 264 --d-model 8 --heads 2 --layers 1 --ctx 8 model)) == 0 or BAIL_OUT('mkmodel');
+file_write('text', 'a text of a few words');
+my @dump = ([qw(act-dump -q -b 2 -m model -p blocks.0.hook_resid_post text)], [qw(act-dump -q --tokenize -m model text)],
+    [qw(act-dump -q -z -m model -p logits text)]);
+my @fit = ([qw(sae-fit -q --kind tied -x 1 --l1 0.1 -b 8 --buffer 16 a.saes)], [qw(sae-fit -q --kind relu -x 2 --l1 0.1 -b 8 a.saes)]);
+push @all, @dump, @fit;
+
 # The bytes that a command writes when nothing goes wrong.
 my %truth;
 sub truth {
     my ($command) = @_;
     return $truth{"@$command"} //= do {
-        my ($code, $out) = tool($command->[0], '-j1', @$command[ 1 .. $#$command ]);
-        BAIL_OUT("@$command: exit code $code") if $code || !length $out;
+        my ($code, undef, $err) = tool($command->[0], qw(-j1 -o truth), @$command[ 1 .. $#$command ]);
+        BAIL_OUT("@$command: exit code $code: $err") if $code || !-s 'truth';
+        my $out = file_read('truth');
+        unlink 'truth';
         $out;
     };
 }
@@ -85,7 +96,7 @@ sub sweep {
 sub check_full {
     my ($command) = @_;
     open my $saved, '>&', \*STDOUT or die;
-    for my $how ('>/dev/full', '-o /dev/full') {
+    for my $how ($command->[0] eq 'sae-fit' ? () : '>/dev/full', '-o /dev/full') {
         my ($tool, @rest) = @$command;
         my $words = join ' ', $tool, ($how =~ /^-/ ? $how : ()), map { "'$_'" } @rest;
         system "$words " . ($how =~ /^>/ ? $how : '>/dev/null') . " 2>err";
@@ -96,6 +107,7 @@ sub check_full {
     unlink 'err';
 }
 
+truth($_) for @all;
 check_full($_) for @all;
 
 for my $command (@all) {
@@ -152,7 +164,7 @@ unlink 'out';
 stream_write('long.saes', 'acts', 8, random_rows(6000, 8, 1), batch => 500, ctx => [ map { int $_ / 50 } 0 .. 5999 ],
     pos => [ map { $_ % 50 } 0 .. 5999 ]);
 runs(qw(sae-encode -j1 -o longc.saes s.sae long.saes));
-for my $command (@streams, @tables[ 1 .. $#tables ]) {
+for my $command (@streams, @tables[ 1 .. $#tables ], @dump) {
     my @words = map { s/^a\.saes(\.zst)?$/long.saes/r =~ s/^c\.saes$/longc.saes/r } @$command;
     my $line = join ' ', map { "'$_'" } @words;
     my $out = `bash -c "$line 2>err | head -c 1 | wc -c; echo \\\${PIPESTATUS[0]}"`;

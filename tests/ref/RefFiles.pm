@@ -103,24 +103,34 @@ sub rows_of {
     return [];
 }
 
-# ---- msgpack: nil, booleans, numbers, strings, arrays, maps; binary strings are references to strings ----
+# ---- msgpack: nil, booleans, numbers, strings, arrays, maps; binary strings are references to strings, extensions
+# [ type, bytes ] blessed as RefFiles::Ext ----
 
 sub mp_encode {
     my ($v) = @_;
     return "\xc0" if !defined $v;
     return $v ? "\xc3" : "\xc2" if JSON::PP::is_bool($v);
     return mp_head($$v, 0xc4, 0xc5, 0xc6) . $$v if ref $v eq 'SCALAR';
+    return mp_extension(@$v) if ref $v eq 'RefFiles::Ext';
     return (@$v < 16 ? chr(0x90 | @$v) : pack 'Cn', 0xdc, scalar @$v) . join '', map { mp_encode($_) } @$v
         if ref $v eq 'ARRAY';
     return (keys %$v < 16 ? chr(0x80 | keys %$v) : pack 'Cn', 0xde, scalar keys %$v)
         . join '', map { mp_encode("$_") . mp_encode($v->{$_}) } sort keys %$v if ref $v eq 'HASH';
     return (length $v < 32 ? chr(0xa0 | length $v) : mp_head($v, 0xd9, 0xda, 0xdb)) . $v
-        if B::svref_2object(\$v)->FLAGS & B::SVf_POK;
+        if (B::svref_2object(\$v)->FLAGS & (B::SVf_POK | B::SVf_IOK)) == B::SVf_POK;    # a count of 0 has both flags
     return pack 'Cd>', 0xcb, $v if $v != int $v || abs $v >= 2**53;
     return pack 'Cq>', 0xd3, $v if $v < -32;
     return pack 'c', $v if $v < 128;
     return $v < 256 ? pack('CC', 0xcc, $v) : $v < 65536 ? pack('Cn', 0xcd, $v)
         : $v < 2**32 ? pack('CN', 0xce, $v) : pack('CQ>', 0xcf, $v);
+}
+
+my %MP_FIXED = (1 => 0xd4, 2 => 0xd5, 4 => 0xd6, 8 => 0xd7, 16 => 0xd8);
+
+sub mp_extension {
+    my ($type, $bytes) = @_;
+    my $fixed = $MP_FIXED{ length $bytes };
+    return ($fixed ? chr $fixed : mp_head($bytes, 0xc7, 0xc8, 0xc9)) . pack('c', $type) . $bytes;
 }
 
 sub mp_head {
@@ -132,7 +142,7 @@ sub mp_head {
 my %MP_NUMBER = (0xca => [ 'f>', 4 ], 0xcb => [ 'd>', 8 ], 0xcc => [ 'C', 1 ], 0xcd => [ 'n', 2 ], 0xce => [ 'N', 4 ],
     0xcf => [ 'Q>', 8 ], 0xd0 => [ 'c', 1 ], 0xd1 => [ 's>', 2 ], 0xd2 => [ 'l>', 4 ], 0xd3 => [ 'q>', 8 ]);
 my %MP_LENGTH = (0xc4 => [ 'bin', 'C', 1 ], 0xc5 => [ 'bin', 'n', 2 ], 0xc6 => [ 'bin', 'N', 4 ],
-    0xd9 => [ 'str', 'C', 1 ], 0xda => [ 'str', 'n', 2 ], 0xdb => [ 'str', 'N', 4 ],
+    0xc7 => [ 'ext', 'C', 1 ], 0xc8 => [ 'ext', 'n', 2 ], 0xc9 => [ 'ext', 'N', 4 ], 0xd9 => [ 'str', 'C', 1 ], 0xda => [ 'str', 'n', 2 ], 0xdb => [ 'str', 'N', 4 ],
     0xdc => [ 'array', 'n', 2 ], 0xdd => [ 'array', 'N', 4 ], 0xde => [ 'map', 'n', 2 ], 0xdf => [ 'map', 'N', 4 ]);
 
 sub mp_take {
@@ -154,6 +164,9 @@ sub mp_decode {
     if (my $f = $MP_NUMBER{$c}) {
         return unpack $f->[0], mp_take($bytes, $pos, $f->[1]);
     }
+    if ($c >= 0xd4 && $c <= 0xd8) {
+        return bless [ unpack('c', mp_take($bytes, $pos, 1)), mp_take($bytes, $pos, 1 << $c - 0xd4) ], 'RefFiles::Ext';
+    }
     my ($what, $n) = $c < 0x90 ? ('map', $c & 15) : $c < 0xa0 ? ('array', $c & 15) : $c < 0xc0 ? ('str', $c & 31) : ();
     if (!$what) {
         my $f = $MP_LENGTH{$c} or die sprintf "msgpack: byte %02x is not used here\n", $c;
@@ -161,6 +174,7 @@ sub mp_decode {
     }
     return mp_take($bytes, $pos, $n) if $what eq 'str';
     return \(my $bin = mp_take($bytes, $pos, $n)) if $what eq 'bin';
+    return bless [ unpack('c', mp_take($bytes, $pos, 1)), mp_take($bytes, $pos, $n) ], 'RefFiles::Ext' if $what eq 'ext';
     return [ map { mp_decode($bytes, $pos, $depth + 1) } 1 .. $n ] if $what eq 'array';
     my %map;
     for (1 .. $n) {
@@ -176,7 +190,8 @@ sub mp_decode {
 
 sub record_bytes {
     my ($tag, $meta, @bins) = @_;
-    my $head = chr(0x90 | 3 + @bins) . mp_encode($tag) . mp_encode($meta);
+    my $parts = 3 + @bins;
+    my $head = ($parts < 16 ? chr(0x90 | $parts) : pack 'Cn', 0xdc, $parts) . mp_encode($tag) . mp_encode($meta);
     my $bytes = join '', $head, map { mp_head($_, 0xc4, 0xc5, 0xc6), $_ } @bins;
     return $bytes . pack 'CN', 0xce, Compress::Zlib::crc32($bytes);
 }
