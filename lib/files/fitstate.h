@@ -7,9 +7,9 @@
  *   I.numbers, I.spread            f64   scale, first loss and sums; sums of rows
  *   __metadata__                         format = "saetools fit 1", what the tool adds, digest (SHA-256 of all)
  *
- * All that the next step depends on is there, except the rows: those come from the input, read again. The shuffle buffer
- * is not stored (it may be larger than all else), for its order follows from the seed: whoever resumes takes as many rows
- * from it as had been used. */
+ * All that the next step depends on is there, except the rows: those come from the input, read again. The shuffle
+ * buffer is not stored (it may be larger than all else), for its order follows from the seed: whoever resumes takes as
+ * many rows from it as had been used. */
 /* SPDX-License-Identifier: MIT */
 #ifndef FITSTATE_H
 #define FITSTATE_H

@@ -146,7 +146,8 @@ struct fit *fit_new(const struct fit_options *o);
 void fit_free(struct fit *f);
 
 /* Room for n numbers, zeroed, that the fit keeps, checkpoints and frees; made in the kind's init or begin hook, the
- * same ones in the same order each time. The name is cut to what fits; a second call with a name gives the first's. */
+ * same ones in the same order each time. The name is cut to what fits; a second call with a name gives the first's, or,
+ * if n is another, an array anew. */
 double *fit_state_add(struct fit *f, const char *name, size_t n);
 
 /* Begin: s and b_dec from the rows x (n, d_model), n > 0, the other parameters from the seed; then the kind's begin

@@ -88,8 +88,8 @@ static const struct recipe anthropic_2024 = {
 };
 
 /* A sparsity one states instead of a lambda one has to find, no shrinkage, dead features given work. Rate and batch are
- * the best of those tried on half a million rows of a residual stream; batchtopk is as good there, but its one threshold
- * lags behind in a fit so short. */
+ * the best of those tried on half a million rows of a residual stream; batchtopk is as good there, but its one
+ * threshold lags behind in a fit so short. */
 static const struct recipe good = {
     .name = "good", .about = "the 32 strongest features of each row, AuxK, the rate falling at the end",
     .kind = "topk", .ratio = 8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 6.25e-10,

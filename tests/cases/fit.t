@@ -323,18 +323,35 @@ for my $kind (qw(tied relu gated rescaled topk batchtopk matryoshka jumprelu ric
 
 # ---- kills ----
 
-# Start a command, send it a signal after some time, and wait: its wait status.
-sub killed_after {
-    my ($seconds, $signal, @command) = @_;
+# Start a command, send it a signal when $when says so, and wait: its wait status.
+sub killed_when {
+    my ($when, $signal, @command) = @_;
     my $pid = fork // die;
     if (!$pid) {
         open STDERR, '>', 'killed.err' or die;
         exec @command or POSIX::_exit(127);
     }
-    usleep(1e6 * $seconds);
+    $when->();
     kill $signal, $pid;
     waitpid $pid, 0;
     return $?;
+}
+
+sub killed_after {
+    my ($seconds, @rest) = @_;
+    return killed_when(sub { usleep(1e6 * $seconds) }, @rest);
+}
+
+# Wait until a log has so many lines, and, if `still`, no more have come for a while; a minute at most.
+sub wait_lines {
+    my ($log, $lines, $still) = @_;
+    my ($end, $last, $since) = (time + 60, -1, time);
+    while (time < $end) {
+        my $have = -e $log ? () = file_read($log) =~ /\n/g : 0;
+        ($last, $since) = ($have, time) if $have != $last;
+        return if $have >= $lines && (!$still || time - $since > 0.5);
+        usleep(1000);
+    }
 }
 
 my @long = (qw(sae-fit -q -j1 --buffer 300 -b 20 --epochs 25));
@@ -344,21 +361,21 @@ my @runs = (
     [ [ @long, qw(--kind batchtopk -k 4 -x 4 --auxk 8 --dead-window 2000) ], 'k.sae', 'k.sae' ],
     [ [ @long, qw(--kind tied -x 4 --p-end 0.5) ], 'k.sae', 'k.sae' ],
 );
-my ($kills, $wrong, $turn) = (0, 0, 0);
-my @life;
+my ($kills, $wrong, $rounds) = (0, 0, 0);
 for my $r (@runs) {
     my ($command, $pattern, @files) = @$r;
-    my $began = time;
+    my ($began, $enough) = (time, $kills + 17);
     runs(@$command, '-o', $pattern, 'a.saes');
-    push @life, time - $began;
+    my $life = time - $began;
     rename $_, "true.$_" for @files;
     rename 'k0.1.tsv', 'true.tsv' if $pattern =~ /l1/;
-    for my $round (1 .. 6) {
-        my @again = (@$command, qw(--checkpoint kill.ck --every 700 --resume kill.ck -o), $pattern, 'a.saes');
+    my @again = (@$command, qw(--checkpoint kill.ck --every 700 --resume kill.ck -o), $pattern, 'a.saes');
+    for (my $round = 0; $kills < $enough && $round < 80; $round++, $rounds++) {
         unlink 'kill.ck', @files;
-        my $finished = 0;
-        for (1 .. 3) {
-            $kills++ if (killed_after($life[-1] * rand(0.9), 'KILL', @again) & 127) == 9;
+        for (1 .. 3) {      # one that ended before the signal came leaves nothing more to interrupt
+            my $killed = (killed_after($life * rand(0.9), 'KILL', @again) & 127) == 9;
+            $kills += $killed;
+            last if !$killed;
         }
         tool(@again);
         $wrong += grep { !same_files($_, "true.$_") } @files;
@@ -366,38 +383,33 @@ for my $r (@runs) {
     }
     unlink map { ($_, "true.$_") } @files;
 }
-while ($kills < 50 && $turn++ < 60) {           # as many as promised, on the last of them
-    my ($command, $pattern) = @{ $runs[2] };
-    my @again = (@$command, qw(--checkpoint more.ck --every 700 --resume more.ck -o), $pattern, 'a.saes');
-    unlink 'more.ck' if $turn % 3 == 1;
-    $kills++ if (killed_after($life[2] * rand(0.9), 'KILL', @again) & 127) == 9;
-    next if $turn % 3;
-    tool(@again);
-    rename 'k.sae', 'true.k.sae' if !-e 'true.k.sae';
-    $wrong++ if -e 'k.sae' && !same_files('k.sae', 'true.k.sae');
-}
-cmp_ok($kills, '>=', 50, "killed $kills times");
+cmp_ok($kills, '>=', 50, "killed $kills times, in $rounds fits");
 is($wrong, 0, 'and every result is byte for byte that of a run without a break');
 unlink glob '.*.part';
 
 # SIGTERM and SIGINT write a checkpoint first, and are what the program ends by.
 {
     my @command = (@long, qw(--kind tied -x 4 -o t.sae));
-    my $began = time;
     runs(@command, 'a.saes');
-    my $life = time - $began;
     rename 't.sae', 'true.sae';
-    my ($caught, $fine) = (0, 0);
-    for my $turn (1 .. 12) {
-        unlink 't.ck', 't.sae';
+    my ($caught, $late, @wrong) = (0, 0);
+    for (my $turn = 0; $caught < 12 && $turn < 80; $turn++) {
+        unlink 't.ck', 't.sae', 't.tsv';
         my ($signal, $number) = $turn % 2 ? ('TERM', SIGTERM) : ('INT', SIGINT);
-        my $status = killed_after($life * (0.2 + rand(0.5)), $signal, @command, qw(--checkpoint t.ck --every 1G a.saes));
-        next if ($status & 127) != $number || !-e 't.ck';
+        my $lines = 2 + int rand 600;               # of 1875
+        my $status = killed_when(sub { wait_lines('t.tsv', $lines) }, $signal, @command,
+            qw(--log t.tsv --log-every 1 --checkpoint t.ck --every 1G a.saes));
+        if ($status == 0 && same_files('t.sae', 'true.sae')) {      # it was done before the signal came
+            $late++;
+            next;
+        }
         $caught++;
+        push @wrong, "SIG$signal at line $lines: status $status" if $status != $number || !-e 't.ck' || -e 't.sae';
         tool(@command, qw(--resume t.ck a.saes));
-        $fine++ if same_files('t.sae', 'true.sae');
+        push @wrong, "SIG$signal at line $lines: other bytes" if !same_files('t.sae', 'true.sae');
     }
-    ok($caught >= 6 && $fine == $caught, "stopped by a signal $caught times, gone on to the same bytes $fine times");
+    ok($caught == 12 && !@wrong, "stopped by a signal $caught times, and gone on to the same bytes ($late came too late)")
+        or diag(join "\n", @wrong, file_read('killed.err'));
 }
 
 # A pipe whose writer goes away: what was done is kept; the same rows once more, and it is as if nothing had been.
@@ -410,7 +422,8 @@ unlink glob '.*.part';
     ok($code == 3 && -e 'q.ck' && !-e 'q.sae', "a stream cut short: $err");
     runs('sh', '-c', "cat a.saes | @command --resume q.ck");
     same('q.sae', 'true.sae', 'on a pipe the input is read again');
-    my $status = killed_after(0.6, 'TERM', 'bash', '-c', "exec @command --checkpoint w.ck < <(head -c $part a.saes; sleep 20)");
+    my $status = killed_when(sub { wait_lines('w.tsv', 2, 1) }, 'TERM', 'bash', '-c',
+        "exec @command --log w.tsv --log-every 1 --checkpoint w.ck < <(head -c $part a.saes; exec sleep 90)");
     ok(($status & 127) == SIGTERM && -e 'w.ck', 'a signal while the pipe is silent');
     runs('sh', '-c', "cat a.saes | @command --resume w.ck");
     same('q.sae', 'true.sae', 'and that checkpoint too is good');

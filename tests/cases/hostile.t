@@ -206,6 +206,8 @@ packed($header . "\0" x 2**27);
 refused('a bomb behind a header', qr/not a record/, qw(act-cat --check in.zst));
 file_write('in.zst', "\x28\xb5\x2f\xfd\x00\xb8" . "\0" x 100);              # window of 2^33 bytes
 refused('a window of 8 GiB', qr/zstd/, qw(act-cat --check in.zst));
+file_write('in.zst', "\x28\xb5\x2f\xfd\x00\x90" . "\0" x 100);
+refused('a window of 256 MiB', qr/damaged zstd data/, qw(act-cat --check in.zst));
 file_write('in.zst', "\x50\x2a\x4d\x18\xff\xff\xff\xff" . 'x' x 100);
 refused('a skippable frame of 4 GiB', qr/zstd data cut short/, qw(act-cat --check in.zst));
 file_write('in.zst', "\x50\x2a\x4d\x18\x02\x00\x00\x00xx");

@@ -64,7 +64,7 @@ exit_is 2 "^sae-topk: --tokens goes with none of" sae-topk --tokens --random 3 c
 exit_is 2 "^sae-cossim: -k: '6' is not a rank from 1 to 5" sae-cossim -k 6 s.sae
 exit_is 2 "^sae-cossim: -k: '0' is not a rank" sae-cossim -k 1,0 s.sae
 exit_is 2 "^sae-cossim: --hubs: '0.5' is not LO,HI" sae-cossim --hubs 0.5 s.sae
-exit_is 2 "^sae-cossim: --summary, --random, --matrix, --hist and --hubs exclude" sae-cossim --matrix --summary s.sae
+exit_is 2 "^sae-cossim: --summary, --random, --matrix, --match, --hist and --hubs exclude" sae-cossim --matrix --summary s.sae
 exit_is 2 "^sae-cossim: --neurons takes one" sae-cossim --neurons s.sae s.sae
 exit_is 2 "^sae-patch: --at: '3:2' is not POS, LO:HI or last" sae-patch --at 3:2 s.sae a.saes
 exit_is 2 "^sae-patch: --at: 'first' is not" sae-patch --at first s.sae a.saes
@@ -114,7 +114,7 @@ for tool in 'sae-encode' 'sae-patch' 'sae-cossim'; do
     exit_is 3 "^$tool: text: not a safetensors file" $tool text a.saes
     exit_is 3 "^$tool: empty: too short" $tool empty a.saes
     exit_is 3 "^$tool: a.saes: not a safetensors file" $tool a.saes a.saes
-    exit_is 1 "^$tool: folder: cannot open: Is a directory" $tool folder a.saes
+    exit_is 1 "^$tool: folder/cfg.json: cannot open: No such file" $tool folder a.saes
     exit_is 1 "^$tool: none.sae: cannot open: No such file" $tool none.sae a.saes
 done
 exit_is 1 '^sae-patch: none: cannot open' sae-patch -f none s.sae a.saes
@@ -138,7 +138,7 @@ done
 is "$(ls -A | grep -c part)" 0 'no temporary file is left'
 
 # Binary data is not written to a terminal.
-if command -v script >/dev/null; then
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then      # where there are pseudo-terminals
     is "$(script -qec 'act-cat a.saes' /dev/null </dev/null | tr -d '\r')" \
         'act-cat: not writing binary data to a terminal: use -o FILE or a pipe' 'not to a terminal'
 fi

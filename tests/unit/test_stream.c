@@ -231,6 +231,9 @@ static void slices(enum stream_kind kind)
     batch_keep(&kept, &b);
     ok(stream_next(s, &b) == 1 && b.n == 1 && !batch_column(&b, "whole") && !memcmp(batch_column(&b, "mine")->data, "ijkl", 4),
        "and not with the others; those of rows with theirs");
+    ok(b.text_end[0] == 2 && batch_column(&b, "text")->shape[0] == 2 && (kind == STREAM_ACTS ||
+       (b.ptr[0] == 0 && b.ptr[1] == 1 && batch_column(&b, "idx")->shape[0] == 1 && b.idx[0] == 1 && b.val[0] == 0.25f)),
+       "offsets begin at 0 again");
     ok(kept.n == 2 && kept.pos[1] == 2 && kept.text_end[1] == 3 && !memcmp(kept.text, "ab\n", 3) &&
        !memcmp(batch_column(&kept, "mine")->data, "abcdefgh", 8) && (kind == STREAM_ACTS ? kept.x[3] == 4 : kept.val[1] == 2),
        "a batch that is kept outlives the next read");
