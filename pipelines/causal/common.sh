@@ -17,10 +17,11 @@ cached() { # ENDING WORDS...
 }
 
 # The text to fit to, and the text held out, which begins with a whole line.
+whole() { case $TEXT in *.zst) zstd -dqc "$TEXT" ;; *) cat "$TEXT" ;; esac; }
 text() { # train|held
   case $1 in
-  train) head -c "-$HELD" "$TEXT" ;;
-  held) tail -c "$HELD" "$TEXT" | sed 1d ;;
+  train) whole | head -c "-$HELD" ;;
+  held) whole | tail -c "$HELD" | sed 1d ;;
   esac
 }
 rows() { # train|held HOOK [ACT-DUMP-OPTIONS...]: the name of a stream
@@ -28,7 +29,7 @@ rows() { # train|held HOOK [ACT-DUMP-OPTIONS...]: the name of a stream
   shift 2
   [ "$which" = train ] && n=$ROWS || n=$TOKENS
   file=$(cached saes "$which" "$hook" "$n" "$@")
-  [ -s "$file" ] || text "$which" | act-dump -q -m "$MODEL" -p "$hook" --split "$SPLIT" -n "$n" -o "$file" "$@" -
+  [ -s "$file" ] || { text "$which" || true; } | act-dump -q -m "$MODEL" -p "$hook" --split "$SPLIT" -n "$n" -o "$file" "$@" -
   echo "$file"
 }
 # A dictionary for rows of a hook: its name.
@@ -44,7 +45,7 @@ fit() { # HOOK SAE-FIT-OPTIONS...
 }
 # What features are looked for in.
 the_sae() { # HOOK
-  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind tied -x 4 --l1 0.5 --epochs 4 --decay 0.2; fi
+  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind tied -x "$RATIO" --l1 0.5 --epochs 4 --decay 0.2; fi
 }
 
 # Features that a reader can name: their largest values in 12 different contexts are on one and the same word or ending.

@@ -80,4 +80,31 @@ cmp_ok($share{20}, '>', $share{0} + 0.1, 'held high, the tokens it raises are wr
 is($table->[0]{depth}, 0, 'feature-tree: the target first');
 cmp_ok(scalar(grep { $_->{depth} == 1 } @$table), '>', 0, 'and what it comes from');
 is(scalar(grep { $_->{depth} && $_->{loss} <= 0 } @$table), 0, 'each branch lowers it');
+# The algebra behind them, at a hook that everything passes: the rows of one run under the tokens of another.
+my @model = ('-m', "$ENV{TOP}/pipelines/demo/model", '-p', 'resid_mid.0');
+file_write('base', "And it can be\nShe has said\n");
+file_write('target', "And he will go\nThey had done\n");
+runs(qw(act-dump --input lines -n 4000 -o fit.saes), @model, "$tmp/text");
+runs(qw(sae-fit -q --kind topk -x 4 -k 8 -o topk.sae fit.saes));
+for my $run (qw(base target)) {
+    runs(qw(act-dump --input lines -o), "$run.saes", @model, $run);
+    runs(qw(act-dump --input lines -p logits -o), "$run.logits", @model[ 0, 1 ], $run);
+    runs(qw(sae-encode -o), "$run.codes", 'topk.sae', "$run.saes");
+    runs(qw(sae-encode --error -o), "$run.error", 'topk.sae', "$run.saes");
+}
+my %logits = map { $_ => stream_read("$_.logits")->[0]{x} } qw(base target);
+runs(qw(sae-patch -o none.saes -e), 'copy all base.codes', '-e', 'error base.error', qw(topk.sae target.saes));
+runs(qw(act-splice --logits -o none.logits), @model, 'none.saes');
+near_rows(stream_read('none.logits')->[0]{x}, $logits{base}, 1e-5, 'no feature patched: the logits of base');
+runs(qw(sae-patch -o all.saes -e), 'copy all target.codes', '-e', 'error target.error', qw(topk.sae none.saes));
+runs(qw(act-splice --logits -o all.logits), @model, 'all.saes');
+near_rows(stream_read('all.logits')->[0]{x}, $logits{target}, 1e-5, 'all of them and the error: those of the counterfactual');
+my @kl = map { $_->{kl} } @{ (tsv_read(scalar runs('act-splice', @model, 'all.saes')))[1] };
+cmp_ok(scalar(grep { $_ < 1e-6 } @kl), '==', 8, 'KL below 1e-6');
+@kl = map { $_->{kl} } @{ (tsv_read(scalar runs('act-splice', @model, 'none.saes')))[1] };
+cmp_ok(scalar(grep { $_ > 1e-3 } @kl), '>', 3, 'though the two runs differ');
+runs(qw(act-splice --dump resid_post.0 -o later.saes), @model, 'target.saes');
+runs(qw(act-dump --input lines -o want.saes), @model[ 0, 1 ], qw(-p resid_post.0 target));
+is(scalar runs(qw(act-cat --to tsv later.saes)), scalar runs(qw(act-cat --to tsv want.saes)),
+    '--dump: rows of a later hook, bit for bit those of a pass without anything put in');
 done_testing();
