@@ -29,7 +29,7 @@ void fit_adopt_rows(struct fit *f, const float *rows, size_t n)
     fit_constrain(f);
 }
 
-/* The numbers of feature i that are not rows. A dictionary with b_enc alone is a gated one whose biases are the same. */
+/* The numbers of feature i that are not rows. One with b_enc alone is a gated one whose biases are the same. */
 static void adopt_numbers(struct fit *f, struct sae *s, size_t i)
 {
     for (enum sae_tensor t = 0; t < SAE_TENSORS; t++) {

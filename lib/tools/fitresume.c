@@ -93,6 +93,18 @@ void fitresume_stop(struct fit_run *r)
     raise(number);
 }
 
+void fitresume_settle(struct fit_run *r)
+{
+    if (fitrows_stop)
+        fitresume_stop(r);
+    if (!r->checkpoint)
+        return;
+    fitresume_save(r);
+    io_tidy_on_signals();
+    if (fitrows_stop)                   /* it came while that was written */
+        raise(fitrows_stop);
+}
+
 void fitresume_die(struct fit_run *r)
 {
     if (fitrows_stop)

@@ -11,6 +11,9 @@ void fitresume_catch(void);
 void fitresume_save(struct fit_run *r);
 /* fitrows_stop is set: write a checkpoint, where one is wanted, and end by the signal. */
 void fitresume_stop(struct fit_run *r);
+/* All steps are done: write a last checkpoint, so that nothing that happens to the results loses the work; after it a
+ * signal ends the program at once. */
+void fitresume_settle(struct fit_run *r);
 /* Reading has failed: what had been done till then may still be wanted. */
 void fitresume_die(struct fit_run *r) __attribute__((noreturn));
 

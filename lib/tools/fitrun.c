@@ -146,8 +146,8 @@ static void resample(struct fit_run *r, struct fit_job *j)
     tool_note("%sstep %" PRIu64 ": %zu dead features, %zu of them resampled from %zu rows, whose mean loss was %.6g",
               fitrun_name(r, j), j->fit->step, e.dead, e.n, e.rows, e.before);
     for (size_t k = 0; k < e.n; k++)
-        tool_note("%sresampled feature %" PRIu32 " as row %zu of the buffer, loss %.6g", fitrun_name(r, j), e.feature[k],
-                  e.row[k], e.loss[k]);
+        tool_note("%sresampled feature %" PRIu32 " as row %zu of the buffer, loss %.6g", fitrun_name(r, j),
+                  e.feature[k], e.row[k], e.loss[k]);
     resampled_free(&e);
 }
 
@@ -272,9 +272,7 @@ int fitrun(struct fit_run *r, char **inputs, size_t n)
     else
         begin(r);
     run(r, x);
-    if (fitrows_stop)
-        fitresume_stop(r);
-    io_tidy_on_signals();               /* from here on a signal ends it at once */
+    fitresume_settle(r);
     if (r->src.most >= 0 && r->used < (uint64_t)r->src.most * (uint64_t)r->src.epochs)
         tool_warn("note: the input has fewer rows than -n: %" PRIu64 " were used", r->used);
     for (size_t j = 0; j < r->jobs; j++)

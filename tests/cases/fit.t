@@ -7,7 +7,7 @@ use warnings;
 no warnings 'qw';
 use lib "$ENV{TOP}/tests/ref";
 use JSON::PP ();
-use POSIX qw(SIGINT SIGTERM);
+use POSIX qw(EIO SIGINT SIGTERM);
 use RefFiles;
 use RefTest;
 use SaeRef;
@@ -404,12 +404,27 @@ unlink glob '.*.part';
             next;
         }
         $caught++;
-        push @wrong, "SIG$signal at line $lines: status $status" if $status != $number || !-e 't.ck' || -e 't.sae';
+        my $reached = () = file_read('t.tsv') =~ /\n/g;
+        push @wrong, "SIG$signal, log of $reached lines: status $status, checkpoint " . (-e 't.ck' ? 'there' : 'missing')
+            if $status != $number || !-e 't.ck';
         tool(@command, qw(--resume t.ck a.saes));
-        push @wrong, "SIG$signal at line $lines: other bytes" if !same_files('t.sae', 'true.sae');
+        push @wrong, "SIG$signal, log of $reached lines: other bytes" if !same_files('t.sae', 'true.sae');
     }
     ok($caught == 12 && !@wrong, "stopped by a signal $caught times, and gone on to the same bytes ($late came too late)")
         or diag(join "\n", @wrong, file_read('killed.err'));
+}
+
+# Whatever happens to the result, the work is in the checkpoint: the second rename, that of the dictionary, fails.
+{
+    my @command = (@long, qw(--kind tied -x 4 -o late.sae));
+    my ($code, $err);
+    {
+        local @ENV{qw(LD_PRELOAD INJECT_CALL)} = ("$ENV{BUILD}/inject.so", 'rename:' . EIO . ':2');
+        ($code, undef, $err) = tool(@command, qw(--checkpoint late.ck --every 1G a.saes));
+    }
+    ok($code == 1 && $err =~ /late\.sae: cannot rename/ && -e 'late.ck' && !-e 'late.sae', "the result cannot be written: $err");
+    runs(@command, qw(--resume late.ck a.saes));
+    same('late.sae', 'true.sae', 'and is made from the checkpoint');
 }
 
 # A pipe whose writer goes away: what was done is kept; the same rows once more, and it is as if nothing had been.
