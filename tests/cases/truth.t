@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: MIT
 . "$TOP/tests/tap.sh"
 
-make -s -C "$TOP/pipelines/known-truth" quick QUICK='e02 e03 e08 e14' OUT="$TEST_TMP" > table 2> err
+make -s --no-print-directory -C "$TOP/pipelines/known-truth" quick QUICK='e02 e03 e08 e14' OUT="$TEST_TMP" > table 2> err
 while IFS="$(printf '\t')" read -r experiment quantity least most measured verdict; do
     [ "$experiment" = experiment ] && continue
     is "$verdict" ok "$experiment: $quantity: $measured, from $least to $most"
