@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/frame.h"
+#include "ground/hex.h"
 #include "ground/mem.h"
 
 #include <libdeflate.h>
@@ -8,17 +9,6 @@
 #include <string.h>
 
 /* ---- msgpack to JSON and back ---- */
-
-static char *hex_of(const char *p, size_t n)
-{
-    char *s = mem_alloc(2 * n + 1, 1);
-    for (size_t i = 0; i < n; i++) {
-        s[2 * i] = "0123456789abcdef"[(unsigned char)p[i] >> 4];
-        s[2 * i + 1] = "0123456789abcdef"[p[i] & 15];
-    }
-    s[2 * n] = 0;
-    return s;
-}
 
 static uint8_t *bytes_of(const char *hex, size_t *n)
 {
@@ -92,7 +82,8 @@ static json_t *array_to_json(const msgpack_object_array *a)
 
 static json_t *wrapped(const char *key, const char *p, size_t n, const json_int_t *type)
 {
-    char *hex = hex_of(p, n);
+    char *hex = mem_alloc(2 * n + 1, 1);
+    hex_encode(hex, p, n);
     json_t *j = type ? json_pack("{s:[I,s]}", key, *type, hex) : json_pack("{s:s}", key, hex);
     free(hex);
     return keep(j);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "files/fitstate.h"
 #include "data/safetensors.h"
+#include "ground/hex.h"
 #include "ground/mem.h"
 #include "maths/vec.h"
 
@@ -115,8 +116,7 @@ static void digest(const struct tensor *t, size_t n, const json_t *meta, char he
         sha256_update(&sha, t[i].bytes, t[i].data);
     }
     sha256_digest(&sha, sizeof sum, sum);
-    for (size_t i = 0; i < sizeof sum; i++)
-        snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+    hex_encode(hex, sum, sizeof sum);
     free(text);
     json_decref(rest);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "files/tensors.h"
+#include "ground/hex.h"
 #include "ground/mem.h"
 #include "kinds/inner.h"
 #include "maths/vec.h"
@@ -168,8 +169,7 @@ void tensors_digest(const struct tensor *t, size_t n, const json_t *meta, char h
     }
     free(sorted);
     sha256_digest(&sha, sizeof sum, sum);
-    for (size_t i = 0; i < sizeof sum; i++)
-        snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+    hex_encode(hex, sum, sizeof sum);
 }
 
 static void set(json_t *meta, const char *key, char *value)

@@ -1,6 +1,7 @@
 /* Opening a checkpoint: config, files, the shape of every tensor. Nothing is converted before all of it fits. */
 /* SPDX-License-Identifier: MIT */
 #include "data/jsonfile.h"
+#include "ground/hex.h"
 #include "ground/mem.h"
 #include "model/lm_inside.h"
 
@@ -365,7 +366,6 @@ const char *lm_digest(struct lm *m)
         sha256_update(&h, t->bytes, t->data);
     }
     sha256_digest(&h, sizeof sum, sum);
-    for (size_t i = 0; i < sizeof sum; i++)
-        snprintf(m->digest + 2 * i, 3, "%02x", sum[i]);
+    hex_encode(m->digest, sum, sizeof sum);
     return m->digest;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #define _XOPEN_SOURCE 700
 #include "tools/modeltool.h"
+#include "ground/hex.h"
 #include "ground/io.h"
 #include "ground/mem.h"
 #include "tools/tool.h"
@@ -31,11 +32,7 @@ char *tool_tokenizer_digest(const char *dir)
     sha256_init(&sha);
     sha256_update(&sha, len, p);
     sha256_digest(&sha, sizeof sum, sum);
-    for (size_t i = 0; i < sizeof sum; i++) {
-        hex[2 * i] = "0123456789abcdef"[sum[i] >> 4];
-        hex[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
-    }
-    hex[2 * sizeof sum] = 0;
+    hex_encode(hex, sum, sizeof sum);
     io_unmap(p, len);
     free(path);
     return hex;
