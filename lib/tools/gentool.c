@@ -84,13 +84,14 @@ static void edit_some(size_t lo, size_t hi)
         pos[c - lo] = (uint32_t)(g.group.start[c + 1] - 1 - g.group.start[c]);
     }
     batch_add(&b, "x", DTYPE_F32, n, width, false, g.last + lo * width);
+    batch_add(&b, "doc", DTYPE_U32, n, 0, true, g.group.doc + lo);
+    batch_add(&b, "ctx", DTYPE_U32, n, 0, true, g.group.ctx + lo);
+    batch_add(&b, "pos", DTYPE_U32, n, 0, true, pos);
+    batch_add(&b, "tok", DTYPE_U32, n, 0, true, g.drawn + lo);
+    batch_add(&b, "text", DTYPE_U8, text_n, 0, false, text);
+    batch_add(&b, "text_end", DTYPE_U32, n, 0, true, text_end);
+    batch_point(&b);
     b.x = g.last + lo * width;
-    b.doc = g.group.doc + lo;
-    b.ctx = g.group.ctx + lo;
-    b.pos = pos;
-    b.tok = g.drawn + lo;
-    b.text = text;
-    b.text_end = text_end;
     if (edits_rows(g.job->edits, &b, NULL, false, x, g.changed + lo))
         tool_die();
     memcpy(g.last + lo * width, x, n * width * sizeof *x);
