@@ -189,29 +189,25 @@ static void write_tokens(void)
 static void print_context(struct table *t, size_t c)
 {
     const size_t start = g.group.start[c], behind = start + g.prompt[c], end = g.group.start[c + 1];
-    struct text prompt = { .s = NULL }, more = { .s = NULL }, ids = { .s = NULL };
-    char number[16];
+    struct text prompt = { .s = NULL }, more = { .s = NULL };
     text_plain(&prompt, "");
     text_plain(&more, "");
-    text_plain(&ids, "");
     for (size_t i = start; i < end; i++) {
         size_t len = 0;
         const uint8_t *bytes = tokenizer_text(g.tokenizer, g.group.tok[i], &len);
-        if (i >= behind) {
-            snprintf(number, sizeof number, i > behind ? " %u" : "%u", g.group.tok[i]);
-            text_plain(&ids, number);
-        }
         if (bytes && !splice_is_bos(&g.group, c, i))
             text_bytes(i < behind ? &prompt : &more, bytes, len);
     }
     table_count(t, g.group.doc[c]);
     table_count(t, g.group.ctx[c]);
-    table_text(t, prompt.s);
-    table_text(t, more.s);
-    table_text(t, ids.s);
+    table_bytes(t, prompt.s, prompt.n);
+    table_bytes(t, more.s, more.n);
+    table_list(t);
+    for (size_t i = behind; i < end; i++)
+        table_count(t, g.group.tok[i]);
+    table_list_end(t);
     free(prompt.s);
     free(more.s);
-    free(ids.s);
 }
 
 int splice_generate_main(const struct generate_job *job, const struct lm *m, const struct tokenizer *t, struct splice *s)
