@@ -552,8 +552,7 @@ int main(int argc, char **argv)
     open_ports(argc, argv);
     if (o.skip && ranges_parse(&skipped, o.skip, "a position", 0, UINT32_MAX))
         opt_misuse("--skip-pos: %s", err_text());
-    tokenizer = tokenizer_load(o.model);
-    if (!tokenizer && o.generate)
+    if (o.generate ? !(tokenizer = tokenizer_load(o.model)) : tokenizer_find(o.model, &tokenizer))
         tool_die();
     char *sha = tokenizer ? tool_tokenizer_digest(o.model) : NULL;
     how = (struct splice_options){ sha, o.ids, (size_t)o.batch, opt.allow_nan };
