@@ -332,6 +332,59 @@ is_deeply([ map { [ @$_{qw(before token after)} ] } @json ], [ [ '', "\x{fffd}",
     is(join(' ', map { length $_->{token} } table(qw(--tokens long))), '1000 999 1000', 'in --tokens too');
 }
 
+# ---- small files that would be large in memory, or slow ----
+
+# Run under a limit: of `ulimit`. The BLAS maps memory for each of its threads.
+sub limited {
+    my ($limit, @command) = @_;
+    local $ENV{OPENBLAS_NUM_THREADS} = 1;
+    return tool('bash', '-c', "ulimit $limit; exec \"\$@\"", 'bash', @command);
+}
+SKIP: {
+    skip 'a sanitizer maps terabytes', 3 if $ENV{SANITIZE};
+
+    # 64 rows of one context, each a batch with 8 MiB of text: kept whole they are 512 MiB (and 600 of them more than 32 bits).
+    my %head = (v => 1, kind => 'codes', d => 4, dtype => 'f32');
+    my ($text, $n) = ('a' x (8 << 20), 64);
+    my $one = sub {
+        my ($i) = @_;
+        return stream_bytes(\%head, [ { n => 1, cols => [ [ 'ptr', 'u32', [2], [ 0, 1 ] ], [ 'idx', 'u32', [1], [1] ], [ 'val', 'f32', [1], [1] ],
+            [ 'ctx', 'u32', [1], [0] ], [ 'pos', 'u32', [1], [$i] ], [ 'text', 'u8', [ length $text ], \$text ], [ 'text_end', 'u32', [1], [ length $text ] ] ] } ],
+            sub { my ($r) = @_; $r->[1]{row} = $i if $r->[0] eq 'B'; @{ $r->[1] }{qw(rows batches nnz)} = ($n) x 3 if $r->[0] eq 'E' });
+    };
+    my $empty = stream_bytes(\%head, [], sub { my ($r) = @_; @{ $r->[1] }{qw(rows batches nnz)} = ($n) x 3 if $r->[0] eq 'E' });
+    my $begin = index $empty, "\x93\xa1E";
+    open my $zstd, '|-', 'zstd -q -o large.zst' or die;
+    print $zstd substr $empty, 0, $begin;
+    for my $i (0 .. $n - 1) {
+        my $bytes = $one->($i);
+        print $zstd substr $bytes, $begin, length($bytes) - length $empty;
+    }
+    print $zstd substr $empty, $begin;
+    close $zstd or die;
+    cmp_ok(-s 'large.zst', '<', 100_000, 'a small file of long texts');
+    my ($code, $out, $err) = limited('-v 300000', qw(sae-topk -w 100 -k 64 -f), '0,1', 'large.zst');
+    ok($code == 0 && ($out =~ tr/\n//) == $n + 1 && $out =~ /\.\.\.\t64\t1\n/, 'of which only what is shown is kept') or diag("exit code $code: $err");
+
+    # Token numbers that differ in their high bits only, once all in one slot: 12 s for each 65536.
+    my @tok = map { $_ << 15 } 0 .. 2**17 - 1;
+    stream_write('high', 'codes', 1, [ ({ 0 => 1 }) x @tok ], tok => \@tok, batch => 2**16);
+    ($code, $out, $err) = limited('-t 10', qw(sae-topk --tokens -k 2 high));
+    ok($code == 0 && $out =~ /^0\t2\t 32768\t32768\t1\t/m, '131072 token numbers without low bits') or diag("exit code $code: $err");
+}
+
+# Rows with so many codes that a window of them would be large are refused.
+{
+    my ($d, $rows) = (2**20, 5);
+    my %head = (v => 1, kind => 'codes', d => $d, dtype => 'f32');
+    my ($idx, $val) = (pack('V*', 0 .. $d - 1), pack('f<', 1) x $d);
+    my $batch = { n => 1, cols => [ [ 'ptr', 'u32', [2], [ 0, $d ] ], [ 'idx', 'u32', [$d], \$idx ], [ 'val', 'f32', [$d], \$val ] ] };
+    file_write('dense', stream_bytes(\%head, [ ($batch) x $rows ]));
+    misuse(3, qr/^sae-topk: dense: more than 4194304 codes in 21 rows that follow each other: ask for fewer features/, qw(sae-topk -k 1 dense));
+    is(scalar(table(qw(-k 1 -f 0-9 dense))), 10, 'a few of them are none');
+    is(scalar(grep { $_->{count} != 5 } table(qw(--counts dense))), 0, 'nor is there a window to count them');
+}
+
 # Streams without some of the columns.
 stream_write('bare', 'codes', 2, [ { 0 => 1 }, { 0 => 2, 1 => 1 } ]);
 is(join("\n", lines(table(qw(bare)))), "0|1|2|0|1|<<>>\n0|2|1|0|0|<<>>\n1|1|1|0|1|<<>>", 'no columns at all: the row is the position');
