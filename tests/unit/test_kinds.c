@@ -509,6 +509,26 @@ static void check_gradient(const char *what, const struct fit_options *o)
     free(x);
 }
 
+/* The wrong build's gradient of that tensor is another one, by far. */
+static void check_wrong(const char *what, const struct fit_options *o, size_t t)
+{
+    float *x = rows_of(1, N, o->d_model), *got[SAE_TENSORS];
+    struct fit *f = warm_fit(o, x, N);
+    double loss, most;
+    if (o->aux_k)
+        plan_dead(f);
+    gradients_of(f, x, N, got, &loss);
+    struct plain p = plain_of(f, x, N);
+    p.wrong = UNFROZEN;
+    double worst = worst_of(&p, t, got[t], &most);
+    ok(worst > 1e-3, "%s: a build with %s would be seen in %s: %.2g", o->kind->name, what, sae_tensors[t].name, worst);
+    for (size_t i = 0; i < SAE_TENSORS; i++)
+        free(got[i]);
+    plain_free(&p);
+    fit_free(f);
+    free(x);
+}
+
 /* Every option that enters the loss, alone and the odd pair, for one kind. */
 static void check_options(const char *kind)
 {
