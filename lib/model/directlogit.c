@@ -7,39 +7,53 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The first operation behind `o` that reads the slot. */
+static const struct op *reader(const struct op *o, int slot)
+{
+    do
+        o++;
+    while (o->kind == &op_hook || (o->in[0] != slot && o->in[1] != slot && o->in[2] != slot));
+    return o;
+}
+
+static bool is_final(const struct lm_hook *hook)
+{
+    return hook->op[1].kind == &op_gain && hook->op[2].out[0] == LOGITS;
+}
+
+/* Is what the hook shows added to the residual stream, part of it, or mapped into it by *map (else NULL)? */
+static bool is_straight(const struct lm_hook *hook, const struct op **map)
+{
+    int slot = hook->op->in[0];
+    *map = NULL;
+    if (slot == RESID || slot == LOGITS)
+        return slot == RESID;
+    const struct op *o = reader(hook->op, slot);
+    if (o->kind == &op_linear)
+        *map = o, o = reader(o, slot = o->out[0]);
+    return o->kind == &op_add && o->out[0] == RESID;
+}
+
 int directlogit_check(const struct lm_hook *hook)
 {
-    switch (hook->site) {
-    case SITE_EMBED:
-    case SITE_POS_EMBED:
-    case SITE_RESID_PRE:
-    case SITE_RESID_MID:
-    case SITE_RESID_POST:
-    case SITE_ATTN_OUT:
-    case SITE_MLP_OUT:
-    case SITE_Z:
-    case SITE_POST:
-    case SITE_LN_FINAL:
+    const struct op *map;
+    if (is_straight(hook, &map) || is_final(hook))
         return 0;
-    default:
-        return err_data("no straight path from %s to the logits: it is neither part of the residual stream nor mapped into "
-                        "it by one matrix", hook->name);
-    }
+    return err_data("no straight path from %s to the logits: it is neither part of the residual stream nor mapped into it by "
+                    "one matrix", hook->name);
 }
 
 /* What the hook's rows add to the residual stream: r (n, d). */
 static void into_residual(const struct lm *m, const struct lm_hook *hook, const float *v, size_t n, float *r)
 {
     size_t d = m->c.d_model;
-    if (hook->site != SITE_Z && hook->site != SITE_POST) {
+    const struct op *map;
+    if (!is_straight(hook, &map) || !map)
         memcpy(r, v, n * d * sizeof *r);
-        return;
-    }
-    const float *w = lm_load(m, (size_t)hook->layer, hook->site == SITE_Z ? LM_ATTN_W : LM_DOWN_W);
-    if (m->family->in_out)
-        blas_nn(n, d, hook->width, v, hook->width, w, d, 0, r, d);
+    else if (map->in_out)
+        blas_nn(n, d, hook->width, v, hook->width, lm_load(m, map->weight), d, 0, r, d);
     else
-        blas_nt(n, d, hook->width, v, hook->width, w, hook->width, 0, r, d);
+        blas_nt(n, d, hook->width, v, hook->width, lm_load(m, map->weight), hook->width, 0, r, d);
 }
 
 static void less_mean(float *x, size_t n)
@@ -55,10 +69,11 @@ void directlogit(const struct lm *m, const struct lm_hook *hook, const float *v,
 {
     size_t d = m->c.d_model;
     float *r = mem_align(n, d * sizeof *r);
-    const float *gain = lm_load(m, 0, LM_NORM_W), *unembed = lm_load(m, 0, m->c.tied ? LM_EMBED : LM_HEAD);
+    const struct op *head = &m->list.op[m->list.head];
+    const float *gain = lm_load(m, head[-1].weight), *unembed = lm_load(m, head->weight);
     into_residual(m, hook, v, n, r);
     for (size_t i = 0; i < n; i++) {
-        if (hook->site != SITE_LN_FINAL)
+        if (!is_final(hook))
             less_mean(r + i * d, d);
         for (size_t j = 0; j < d; j++)
             r[i * d + j] *= gain[j];

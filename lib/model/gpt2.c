@@ -3,6 +3,8 @@
 #include "data/jsonfile.h"
 #include "model/lm_family.h"
 
+#include <math.h>
+
 static int read_config(const json_t *j, struct lm_config *c)
 {
     const char *context = json_object_get(j, "n_positions") ? "n_positions" : "n_ctx";
@@ -18,19 +20,43 @@ static int read_config(const json_t *j, struct lm_config *c)
     return lm_config_act(j, "activation_function", "gelu_new", &c->act) ? -1 : lm_config_bos(j, c);
 }
 
-const struct lm_family lm_gpt2 = {
-    .model_type = "gpt2",
-    .prefix = "transformer.",
-    .in_out = true,
-    .read_config = read_config,
-    .names = {
-        [LM_EMBED] = "wte.weight", [LM_POS] = "wpe.weight",
-        [LM_NORM_W] = "ln_f.weight", [LM_NORM_B] = "ln_f.bias", [LM_HEAD] = "lm_head.weight",
-        [LM_LN1_W] = "h.*.ln_1.weight", [LM_LN1_B] = "h.*.ln_1.bias",
-        [LM_QKV_W] = "h.*.attn.c_attn.weight", [LM_QKV_B] = "h.*.attn.c_attn.bias",
-        [LM_ATTN_W] = "h.*.attn.c_proj.weight", [LM_ATTN_B] = "h.*.attn.c_proj.bias",
-        [LM_LN2_W] = "h.*.ln_2.weight", [LM_LN2_B] = "h.*.ln_2.bias",
-        [LM_UP_W] = "h.*.mlp.c_fc.weight", [LM_UP_B] = "h.*.mlp.c_fc.bias",
-        [LM_DOWN_W] = "h.*.mlp.c_proj.weight", [LM_DOWN_B] = "h.*.mlp.c_proj.bias",
-    },
-};
+static void layer(struct list *l, const struct lm_config *c, size_t i)
+{
+    double scale = (c->scale_attn ? 1 / sqrt((double)(c->d_model / c->n_head)) : 1) / (c->scale_by_layer ? (int)i + 1 : 1);
+    list_hook(l, RESID, "hook_resid_pre");
+    list_layer_norm(l, RESID, "ln1.hook_normalized", "h.*.ln_1", c->eps);
+    list_linear(l, GAINED, QKV, 3 * c->d_model, "h.*.attn.c_attn", true);
+    list_split(l, 1);
+    list_hook(l, Q, "attn.hook_q");
+    list_hook(l, K, "attn.hook_k");
+    list_hook(l, V, "attn.hook_v");
+    list_attend(l, c->n_head, scale);
+    list_hook(l, Z, "attn.hook_z");
+    list_linear(l, Z, ATTN, c->d_model, "h.*.attn.c_proj", true);
+    list_hook(l, ATTN, "hook_attn_out");
+    list_add(l, RESID, ATTN);
+    list_hook(l, RESID, "hook_resid_mid");
+    list_layer_norm(l, RESID, "ln2.hook_normalized", "h.*.ln_2", c->eps);
+    list_mlp(l, "h.*.mlp.c_fc", "h.*.mlp.c_proj", c->d_mlp, c->act);
+    list_add(l, RESID, MLP);
+    list_hook(l, RESID, "hook_resid_post");
+}
+
+static void build(struct list *l, const struct lm_config *c)
+{
+    l->in_out = true;
+    list_embed(l, "wte", c->n_vocab, c->d_model);
+    list_hook(l, RESID, "hook_embed");
+    list_position(l, "wpe", c->n_ctx);
+    list_hook(l, NORM, "hook_pos_embed");
+    list_add(l, RESID, NORM);
+    for (size_t i = 0; i < c->n_layer; i++) {
+        list_next_layer(l);
+        layer(l, c, i);
+    }
+    list_next_layer(l);
+    list_layer_norm(l, RESID, "ln_final.hook_normalized", "ln_f", c->eps);
+    list_logits(l, c->tied ? NULL : "lm_head", c->n_vocab);
+}
+
+const struct lm_family lm_gpt2 = { "gpt2", "transformer.", read_config, build };

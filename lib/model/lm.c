@@ -1,4 +1,4 @@
-/* Opening a checkpoint: config, files, the shape of every tensor. Nothing is converted before all of it fits. */
+/* Opening a checkpoint: config, files, the tensors that its list asks for. Nothing is converted before all of it fits. */
 /* SPDX-License-Identifier: MIT */
 #include "data/jsonfile.h"
 #include "ground/hex.h"
@@ -153,11 +153,6 @@ static int open_files(struct lm *m)
 
 /* ---- the tensors ---- */
 
-struct weight *lm_weight(const struct lm *m, size_t layer, enum lm_tensor id)
-{
-    return &m->weight[id < LM_TOP ? (size_t)id : layer * LM_EACH + id];
-}
-
 static const struct tensor *find_named(const struct lm *m, const char *name)
 {
     if (!m->map)
@@ -170,38 +165,13 @@ static const struct tensor *find_named(const struct lm *m, const char *name)
 }
 
 /* The name without prefix, '*' replaced by the layer. */
-static void tensor_name(const struct lm *m, size_t layer, enum lm_tensor id, char *out, size_t size)
+static void tensor_name(const struct weight *w, char *out, size_t size)
 {
-    const char *name = m->family->names[id], *star = strchr(name, '*');
+    const char *star = strchr(w->name, '*');
     if (star)
-        snprintf(out, size, "%.*s%zu%s", (int)(star - name), name, layer, star + 1);
+        snprintf(out, size, "%.*s%d%s.%s", (int)(star - w->name), w->name, w->layer, star + 1, w->part);
     else
-        snprintf(out, size, "%s", name);
-}
-
-/* The shape config.json asks for; a rank of 0: there is no such tensor. */
-static size_t wanted_shape(const struct lm *m, enum lm_tensor id, size_t shape[2])
-{
-    const struct lm_config *c = &m->c;
-    size_t d = c->d_model, in = 0, out = d, rows = 0;
-    switch (id) {
-    case LM_EMBED: rows = c->n_vocab; break;
-    case LM_POS: rows = c->n_ctx; break;
-    case LM_HEAD: rows = c->tied ? 0 : c->n_vocab; break;
-    case LM_QKV_W: in = d, out = 3 * d; break;
-    case LM_QKV_B: out = 3 * d; break;
-    case LM_ATTN_W: in = d; break;
-    case LM_UP_W: in = d, out = c->d_mlp; break;
-    case LM_UP_B: out = c->d_mlp; break;
-    case LM_DOWN_W: in = c->d_mlp; break;
-    default: break;
-    }
-    if (!m->family->names[id] || (id == LM_HEAD && c->tied) ||
-        (!c->attention_bias && (id == LM_QKV_B || id == LM_ATTN_B)))
-        return 0;
-    shape[0] = rows ? rows : in == 0 || !m->family->in_out ? out : in;
-    shape[1] = rows ? d : m->family->in_out ? out : in;
-    return rows || in ? 2 : 1;
+        snprintf(out, size, "%s.%s", w->name, w->part);
 }
 
 static void show_shape(char *out, size_t size, const size_t *shape, size_t rank)
@@ -213,65 +183,65 @@ static void show_shape(char *out, size_t size, const size_t *shape, size_t rank)
         snprintf(out + n, size - n, "]");
 }
 
-/* Find a tensor and hold its shape against the config's. */
-static int take(struct lm *m, size_t layer, enum lm_tensor id)
+/* Find a tensor and hold its shape against the one the list asks for. */
+static int take(struct lm *m, struct weight *w)
 {
     char name[128], full[160], got[200], want[64];
-    size_t shape[2], rank = wanted_shape(m, id, shape);
-    if (rank == 0)
-        return 0;
-    tensor_name(m, layer, id, name, sizeof name);
+    tensor_name(w, name, sizeof name);
     snprintf(full, sizeof full, "%s%s", m->family->prefix, name);
     const struct tensor *t = find_named(m, full);
     t = t ? t : find_named(m, name);
     if (!t)
         return err_data("%s: tensor %s is missing", m->dir, name);
-    if (t->rank != rank || t->shape[0] != shape[0] || (rank == 2 && t->shape[1] != shape[1])) {
+    if (t->rank != w->rank || memcmp(t->shape, w->shape, w->rank * sizeof *t->shape)) {
         show_shape(got, sizeof got, t->shape, t->rank);
-        show_shape(want, sizeof want, shape, rank);
+        show_shape(want, sizeof want, w->shape, w->rank);
         return err_data("%s: tensor %s is %s, config.json asks for %s", m->dir, name, got, want);
     }
     if (t->type != DTYPE_F32 && t->type != DTYPE_F16 && t->type != DTYPE_BF16 && t->type != DTYPE_F64)
         return err_data("%s: tensor %s is not of a floating type", m->dir, name);
     size_t n = tensor_items(t);
-    lm_weight(m, layer, id)->t = t;
+    w->t = t;
     m->shape.params += n;
-    m->shape.params_non_embedding += id == LM_EMBED || id == LM_POS || id == LM_HEAD ? 0 : n;
+    m->shape.params_non_embedding += w->embedding ? 0 : n;
     return 0;
 }
 
-static int take_all(struct lm *m)
+static int build(struct lm *m)
 {
     size_t present = 0;
     for (size_t i = 0; i < m->files; i++)
         present += m->file[i]->count;
     if (m->c.n_layer > present)
         return err_data("%s: config.json says %zu layers, but there are only %zu tensors", m->dir, m->c.n_layer, present);
-    m->weight = mem_zero(LM_TOP + m->c.n_layer * LM_EACH, sizeof *m->weight);
-    for (int id = 0; id < LM_TOP; id++)
-        if (take(m, 0, (enum lm_tensor)id))
+    m->list.layer = -1;
+    m->family->build(&m->list, &m->c);
+    for (size_t i = 0; i < m->list.weights; i++)
+        if (take(m, &m->list.weight[i]))
             return -1;
-    for (size_t l = 0; l < m->c.n_layer; l++)
-        for (int id = LM_TOP; id < LM_TENSORS; id++)
-            if (take(m, l, (enum lm_tensor)id))
-                return -1;
     return 0;
 }
 
-const float *lm_load(const struct lm *m, size_t layer, enum lm_tensor id)
+static void convert(struct weight *w)
 {
-    struct weight *w = lm_weight(m, layer, id);
-    if (!w->t)
-        return NULL;
-    pthread_mutex_lock(m->lock);
-    if (!w->f32 && w->t->type == DTYPE_F32 && (uintptr_t)w->t->data % _Alignof(float) == 0) {
+    if (w->t->type == DTYPE_F32 && (uintptr_t)w->t->data % _Alignof(float) == 0) {
         w->f32 = w->t->data;
-    } else if (!w->f32) {
-        size_t n = tensor_items(w->t);
-        w->own = mem_align(n, sizeof *w->own);
-        dtype_load(w->own, w->t->data, w->t->type, n);
-        w->f32 = w->own;
+        return;
     }
+    size_t n = tensor_items(w->t);
+    w->own = mem_align(n, sizeof *w->own);
+    dtype_load(w->own, w->t->data, w->t->type, n);
+    w->f32 = w->own;
+}
+
+const float *lm_load(const struct lm *m, int weight)
+{
+    if (weight == NONE)
+        return NULL;
+    struct weight *w = &m->list.weight[weight];
+    pthread_mutex_lock(m->lock);
+    if (!w->f32)
+        convert(w);
     pthread_mutex_unlock(m->lock);
     return w->f32;
 }
@@ -298,7 +268,7 @@ struct lm *lm_open(const char *dir)
     m->dir = mem_string(dir);
     m->lock = mem_zero(1, sizeof *m->lock);
     pthread_mutex_init(m->lock, NULL);
-    if (read_config(m) || open_files(m) || take_all(m)) {
+    if (read_config(m) || open_files(m) || build(m)) {
         lm_close(m);
         return NULL;
     }
@@ -311,15 +281,13 @@ void lm_close(struct lm *m)
 {
     if (!m)
         return;
-    for (size_t i = 0; m->weight && i < LM_TOP + m->c.n_layer * LM_EACH; i++)
-        free(m->weight[i].own);
+    list_free(&m->list);
     for (size_t i = 0; i < m->files; i++)
         safetensors_close(m->file[i]);
     json_decref(m->map);
     pthread_mutex_destroy(m->lock);
     free(m->lock);
     free(m->file);
-    free(m->weight);
     free(m->hook);
     free(m->dir);
     free(m);
@@ -346,6 +314,16 @@ static void hash_config(struct sha256_ctx *h, const struct lm *m)
     hash_text(h, text);
 }
 
+static void hash_tensor(struct sha256_ctx *h, const struct weight *w)
+{
+    char name[128];
+    tensor_name(w, name, sizeof name);
+    hash_text(h, name);
+    hash_text(h, dtype_name(w->t->type));
+    sha256_update(h, w->t->bytes, w->t->data);
+}
+
+/* The tensors that are not of a layer come first. */
 const char *lm_digest(struct lm *m)
 {
     struct sha256_ctx h;
@@ -354,17 +332,10 @@ const char *lm_digest(struct lm *m)
         return m->digest;
     sha256_init(&h);
     hash_config(&h, m);
-    for (size_t i = 0; i < LM_TOP + m->c.n_layer * LM_EACH; i++) {
-        const struct tensor *t = m->weight[i].t;
-        char name[128];
-        if (!t)
-            continue;
-        size_t layer = i < LM_TOP ? 0 : (i - LM_TOP) / LM_EACH;
-        tensor_name(m, layer, (enum lm_tensor)(i - layer * LM_EACH), name, sizeof name);
-        hash_text(&h, name);
-        hash_text(&h, dtype_name(t->type));
-        sha256_update(&h, t->bytes, t->data);
-    }
+    for (int of_layer = 0; of_layer < 2; of_layer++)
+        for (size_t i = 0; i < m->list.weights; i++)
+            if ((m->list.weight[i].layer >= 0) == of_layer)
+                hash_tensor(&h, &m->list.weight[i]);
     sha256_digest(&h, sizeof sum, sum);
     hex_encode(m->digest, sum, sizeof sum);
     return m->digest;

@@ -1,8 +1,8 @@
 /* lm: a language model from a Hugging Face checkpoint directory, run forward on the CPU with hooks.
  *
  * GPT-2 (sequential blocks, learned positions) and GPT-NeoX/Pythia (parallel or sequential blocks, rotary positions).
- * A family is one file that says where its tensors are (struct lm_family); the arithmetic is shared. Hook points have
- * TransformerLens's names; the values are raw: nothing folded, nothing centred. */
+ * A family is one file with the list of operations that its models are (struct lm_family). Hook points have TransformerLens's
+ * names; the values are raw: nothing folded, nothing centred. */
 /* SPDX-License-Identifier: MIT */
 #ifndef LM_H
 #define LM_H
@@ -34,7 +34,7 @@ const char *lm_digest(struct lm *m);
 struct lm_hook {
     char name[64];              /* "blocks.3.hook_resid_post" */
     int layer;                  /* -1: before the blocks; n_layer: after them */
-    int site;                   /* private: which of the layer's points */
+    const struct op *op;        /* private: its place in the list of operations */
     size_t width;
 };
 /* All hook points this model has, in the order the forward pass reaches them. */

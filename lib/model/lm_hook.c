@@ -6,84 +6,36 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Names as TransformerLens has them (behind "blocks.N." for those of a layer), and one more short form each. */
+/* Short forms of the names that the lists have, which are TransformerLens's. */
 static const struct {
     const char *name, *alias;
-} sites[SITES] = {
-    [SITE_EMBED] = { "hook_embed", "" },
-    [SITE_POS_EMBED] = { "hook_pos_embed", "" },
-    [SITE_RESID_PRE] = { "hook_resid_pre", "" },
-    [SITE_LN1] = { "ln1.hook_normalized", "ln1" },
-    [SITE_Q] = { "attn.hook_q", "q" },
-    [SITE_K] = { "attn.hook_k", "k" },
-    [SITE_V] = { "attn.hook_v", "v" },
-    [SITE_ROT_Q] = { "attn.hook_rot_q", "rot_q" },
-    [SITE_ROT_K] = { "attn.hook_rot_k", "rot_k" },
-    [SITE_Z] = { "attn.hook_z", "z" },
-    [SITE_ATTN_OUT] = { "hook_attn_out", "attn" },
-    [SITE_RESID_MID] = { "hook_resid_mid", "" },
-    [SITE_LN2] = { "ln2.hook_normalized", "ln2" },
-    [SITE_PRE] = { "mlp.hook_pre", "" },
-    [SITE_POST] = { "mlp.hook_post", "" },
-    [SITE_MLP_OUT] = { "hook_mlp_out", "mlp" },
-    [SITE_RESID_POST] = { "hook_resid_post", "layers" },
-    [SITE_LN_FINAL] = { "ln_final.hook_normalized", "ln_final" },
-    [SITE_LOGITS] = { "logits", "" },
+} aliases[] = {
+    { "ln1.hook_normalized", "ln1" }, { "ln2.hook_normalized", "ln2" }, { "ln_final.hook_normalized", "ln_final" },
+    { "attn.hook_q", "q" }, { "attn.hook_k", "k" }, { "attn.hook_v", "v" }, { "attn.hook_z", "z" },
+    { "attn.hook_rot_q", "rot_q" }, { "attn.hook_rot_k", "rot_k" },
+    { "hook_attn_out", "attn" }, { "hook_mlp_out", "mlp" }, { "hook_resid_post", "layers" },
 };
 
-static int in_layer(int site)
+static bool in_layer(const struct lm *m, const struct lm_hook *h)
 {
-    return site >= SITE_RESID_PRE && site <= SITE_RESID_POST;
-}
-
-static size_t width_of(const struct lm *m, int site)
-{
-    if (site == SITE_PRE || site == SITE_POST)
-        return m->c.d_mlp;
-    return site == SITE_LOGITS ? m->c.n_vocab : m->c.d_model;
-}
-
-static bool has_site(const struct lm *m, int site)
-{
-    switch (site) {
-    case SITE_POS_EMBED:
-        return m->family->names[LM_POS];
-    case SITE_ROT_Q:
-    case SITE_ROT_K:
-        return m->c.rotary;
-    case SITE_RESID_MID:
-        return !m->c.parallel;
-    default:
-        return true;
-    }
-}
-
-static void add(struct lm *m, int layer, int site)
-{
-    struct lm_hook *h = &m->hook[m->hooks];
-    if (!has_site(m, site))
-        return;
-    h->layer = layer;
-    h->site = site;
-    h->width = width_of(m, site);
-    if (in_layer(site))
-        snprintf(h->name, sizeof h->name, "blocks.%d.%s", layer, sites[site].name);
-    else
-        snprintf(h->name, sizeof h->name, "%s", sites[site].name);
-    m->hooks++;
+    return h->layer >= 0 && h->layer < (int)m->c.n_layer;
 }
 
 void lm_make_hooks(struct lm *m)
 {
-    int layers = (int)m->c.n_layer;
-    m->hook = mem_zero((size_t)layers * SITES + SITES, sizeof *m->hook);
-    for (int site = 0; site < SITE_RESID_PRE; site++)
-        add(m, -1, site);
-    for (int layer = 0; layer < layers; layer++)
-        for (int site = SITE_RESID_PRE; site <= SITE_RESID_POST; site++)
-            add(m, layer, site);
-    for (int site = SITE_LN_FINAL; site < SITES; site++)
-        add(m, layers, site);
+    for (size_t i = 0; i < m->list.ops; i++)
+        m->hooks += m->list.op[i].kind == &op_hook;
+    m->hook = mem_zero(m->hooks, sizeof *m->hook);
+    struct lm_hook *h = m->hook;
+    for (const struct op *o = m->list.op; h < m->hook + m->hooks; o++)
+        if (o->kind == &op_hook) {
+            *h = (struct lm_hook){ .layer = o->layer, .op = o, .width = m->list.width[o->in[0]] };
+            if (in_layer(m, h))
+                snprintf(h->name, sizeof h->name, "blocks.%d.%s", o->layer, o->name);
+            else
+                snprintf(h->name, sizeof h->name, "%s", o->name);
+            h++;
+        }
 }
 
 const struct lm_hook *lm_hooks(const struct lm *m, size_t *count)
@@ -142,19 +94,32 @@ static int split(const char *name, char *rest, size_t size)
     return -1;
 }
 
+/* Those of the first layer stand for all. */
 static int refuse(const struct lm *m, const char *name)
 {
     char list[640] = "";
     size_t n = 0;
-    for (int site = 0; site < SITES; site++) {
-        if (!has_site(m, site))
+    bool inside = false;
+    for (const struct lm_hook *h = m->hook; h < m->hook + m->hooks; h++) {
+        if (in_layer(m, h) && h->layer > 0)
             continue;
-        if (site == SITE_RESID_PRE)
-            n += (size_t)snprintf(list + n, sizeof list - n, "blocks.{0..%zu}.{", m->c.n_layer - 1);
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", sites[site].name,
-                              site == SITE_RESID_POST ? "}, " : in_layer(site) ? "," : site == SITE_LOGITS ? "" : ", ");
+        if (in_layer(m, h) != inside)
+            n += (size_t)(inside ? snprintf(list + n, sizeof list - n, "}") :
+                                   snprintf(list + n, sizeof list - n, ", blocks.{0..%zu}.{", m->c.n_layer - 1));
+        const char *comma = h == m->hook || (in_layer(m, h) && !inside) ? "" : inside && in_layer(m, h) ? "," : ", ";
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", comma, h->op->name);
+        inside = in_layer(m, h);
     }
     return err_usage("no hook point %.60s; there are %s", name, list);
+}
+
+/* Is `word` a short form of the name? */
+static bool is_alias(const char *name, const char *word)
+{
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (!strcmp(aliases[i].name, name) && !strcmp(aliases[i].alias, word))
+            return true;
+    return false;
 }
 
 const struct lm_hook *lm_hook_find(const struct lm *m, const char *name)
@@ -165,10 +130,10 @@ const struct lm_hook *lm_hook_find(const struct lm *m, const char *name)
         const struct lm_hook *h = &m->hook[i];
         if (!strcmp(h->name, name))
             return h;
-        if ((in_layer(h->site) ? h->layer : -1) != layer)
+        if ((in_layer(m, h) ? h->layer : -1) != layer)
             continue;
-        plain(own, sizeof own, sites[h->site].name);
-        if (!strcmp(own, rest) || (*rest && !strcmp(sites[h->site].alias, rest)))
+        plain(own, sizeof own, h->op->name);
+        if (!strcmp(own, rest) || is_alias(h->op->name, rest))
             return h;
     }
     refuse(m, name);

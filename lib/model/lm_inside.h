@@ -3,26 +3,10 @@
 #ifndef LM_INSIDE_H
 #define LM_INSIDE_H
 
-#include "data/safetensors.h"
 #include "model/lm.h"
 #include "model/lm_family.h"
 
 #include <pthread.h>
-
-/* Which point of the pass a hook is at, in the order of the pass; the first two before the layers, the last two behind. */
-enum lm_site {
-    SITE_EMBED, SITE_POS_EMBED,
-    SITE_RESID_PRE, SITE_LN1, SITE_Q, SITE_K, SITE_V, SITE_ROT_Q, SITE_ROT_K, SITE_Z, SITE_ATTN_OUT, SITE_RESID_MID,
-    SITE_LN2, SITE_PRE, SITE_POST, SITE_MLP_OUT, SITE_RESID_POST,
-    SITE_LN_FINAL, SITE_LOGITS,
-    SITES
-};
-
-struct weight {
-    const struct tensor *t;     /* NULL: the model has none */
-    const float *f32;           /* its values, once lm_load() has been there */
-    float *own;                 /* f32 where it could not be the mapped file */
-};
 
 struct lm {
     char *dir;
@@ -32,22 +16,54 @@ struct lm {
     struct safetensors **file;
     size_t files;
     json_t *map;                /* tensor name -> file name of a sharded checkpoint, else NULL */
-    struct weight *weight;      /* LM_TOP, then LM_EACH for each layer */
+    struct list list;
     struct lm_hook *hook;
     size_t hooks;
     pthread_mutex_t *lock;      /* held while weights are converted */
     char digest[65];
 };
 
-/* The tensor `id` of a layer (of the model, where id < LM_TOP; the layer is then ignored). */
-struct weight *lm_weight(const struct lm *m, size_t layer, enum lm_tensor id);
-/* Its values, converted at the first call if need be; NULL where the model has none. Any thread may call it. */
-const float *lm_load(const struct lm *m, size_t layer, enum lm_tensor id);
+/* The values of a tensor of the list, converted at the first call if need be; NULL for NONE. Any thread may call it. */
+const float *lm_load(const struct lm *m, int weight);
 
-/* The rotary table of the last pass, (position, rotary/2): cosines, and sines in *sine. */
-const float *lm_cosines(const struct lm_work *w, const float **sine);
-
-/* Fill m->hook. */
+/* Fill m->hook from the list. */
 void lm_make_hooks(struct lm *m);
+
+/* ---- a pass ---- */
+
+struct rows {                   /* a buffer that grows */
+    float *p;
+    size_t items;
+};
+/* Room for items; what was there is lost when it grows. */
+float *rows_room(struct rows *r, size_t items);
+
+struct lm_work {
+    struct rows value[SLOTS], grad[SLOTS];
+    bool live[SLOTS];           /* which gradients are */
+    bool *runs;                 /* (ops): which operations the pass in hand needs */
+    const float *(*kept)[3];    /* (ops): what they read, for the way back: in the slot or saved */
+    struct rows *saved;         /* (3 ops): values that were to be written over */
+    size_t copies;
+    struct rows scores, dscores, inverse;
+    size_t context;             /* the longest so far */
+    struct rows *turns;         /* (ropes): cosines (context, half), then sines */
+    size_t ops, ropes;
+};
+
+struct pass {
+    const struct lm *m;
+    struct lm_work *w;
+    const struct lm_batch *b;
+    const struct lm_tap *taps;
+    size_t n_taps, n;           /* n: rows */
+    size_t keep;                /* the first operation whose backward will want what it read; SIZE_MAX: none */
+};
+
+/* Run those of the operations [from, to) that are needed: for the slot `want` (NONE: none) behind them; where nothing is
+ * kept, for what the taps see; else, for what is kept. */
+void pass_run(struct pass *p, size_t from, size_t to, int want);
+/* Tables for contexts as long as the batch's. */
+void pass_reserve(struct pass *p);
 
 #endif
