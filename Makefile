@@ -16,7 +16,7 @@ PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) $(MSGPACK)
 # --as-needed keeps the BLAS, which is slow to start, out of the tools that do no arithmetic.
 PKG_LIBS   = $(eval PKG_LIBS := -Wl,--as-needed $(shell pkg-config --libs $(LIBS) $(MSGPACK)) -lm -lpthread -ldl)$(PKG_LIBS)
 
-WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
+WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla $(if $(WERROR),-Werror)
 OURS  = -std=c11 -D_POSIX_C_SOURCE=200809L -DSAETOOLS_VERSION='"$(VERSION)"' -Ilib -ffp-contract=off $(WARN) $(PKG_CFLAGS)
 
 TOOLS  := $(patsubst bin/%.c,%,$(wildcard bin/*.c))
@@ -65,9 +65,14 @@ endif
 demo: all                               ## a real model, a dictionary, its features, one of them ablated: two minutes
 	PATH="$(abspath $(BIN)):$$PATH" pipelines/demo/run
 
-TESTS := $(wildcard tests/cases/*.t)
-test: all $(UNIT) $(BUILD)/inject.so    ## the whole suite; ends with `N passed, N failed`
-	BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run $(UNIT) $(TESTS)
+TESTS := tests/house $(wildcard tests/cases/*.t)
+RUN    = BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run $(if $(V),-v) $(if $(KEEP),-k)
+# T: names of cases, of modules with a unit test, or of both; their unit tests alone are built.
+T_UNIT = $(filter $(T:%=$(BUILD)/tests/unit/test_%) $(T:%=$(BUILD)/tests/unit/%),$(UNIT))
+test: all $(if $(T),$(T_UNIT),$(UNIT)) $(BUILD)/inject.so    ## the suite; ends with `N passed, N failed` (T="patch topk" V=1 KEEP=1)
+	$(RUN) $(or $(T),$(UNIT) $(TESTS))
+check: all $(UNIT)                      ## in a minute: the unit tests, and how the source is built
+	$(RUN) $(UNIT) tests/house
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
@@ -83,12 +88,20 @@ bench: all $(BUILD)/tests/bench/peak    ## act-dump, sae-fit and act-splice besi
 $(BUILD)/tests/bench/peak: $(BUILD)/tests/bench/peak.o $(LIB)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
 
+# The commands that make would run to compile everything, as editors and clang-tidy read them.
+compdb:                                 ## write compile_commands.json
+	@$(MAKE) -nB --no-print-directory $(LIB_O) $(TOOL_O) $(UNIT:=.o) | sed -n -e 's/["\\]/\\&/g' \
+	  -e 's|.* -c -o \([^ ]*\) \([^ ]*\.c\)$$|{"directory": "$(CURDIR)", "file": "\2", "output": "\1", "command": "&"},|p' | \
+	  sed -e '1s/^/[/' -e '$$s/,$$/]/' > compile_commands.json
+
 # ---- variants: each in a folder of its own, none overwrites another ----
 VARIANT = $(MAKE) BUILD=build/$(1) BIN=build/$(1)/prefix CFLAGS="-O1 -g -fno-omit-frame-pointer $(2)" LDFLAGS="$(2)"
 sanitize:                               ## the suite under address and undefined-behaviour sanitizers
 	$(call VARIANT,asan,-fsanitize=address,undefined -fno-sanitize-recover=undefined) test
 tsan:                                   ## the suite under the thread sanitizer
 	$(call VARIANT,tsan,-fsanitize=thread) test
+debug:                                  ## build without optimisation into build/debug, for a debugger
+	$(MAKE) BUILD=build/debug BIN=build/debug/prefix CFLAGS="-O0 -g3" SPEED= all
 coverage:                               ## the suite with gcov counters, left in build/coverage
 	$(call VARIANT,coverage,--coverage) test
 
@@ -110,6 +123,6 @@ clean:                                  ## remove what was built
 help:                                   ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all deps deps-dev demo test bench sanitize tsan coverage lint install uninstall clean help
+.PHONY: all deps deps-dev demo test check bench compdb debug sanitize tsan coverage lint install uninstall clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
