@@ -580,8 +580,7 @@ int main(int argc, char **argv)
     skipped = mem_zero(lm_shape(lm)->n_ctx, sizeof *skipped);
     if (o.skip)
         parse_skip(o.skip);
-    tokenizer = tokenizer_load(o.model);
-    if (!tokenizer && o.generate)
+    if (o.generate ? !(tokenizer = tokenizer_load(o.model)) : tokenizer_find(o.model, &tokenizer))
         tool_die();
     char *sha = tokenizer ? tool_tokenizer_digest(o.model) : NULL;
     how = (struct splice_options){ sha, o.ids, (size_t)o.batch, opt.allow_nan };

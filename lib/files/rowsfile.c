@@ -144,5 +144,7 @@ static float *from_tensor(const char *name, size_t d, size_t *n)
 
 float *rowsfile_load(const char *name, size_t d, size_t *n)
 {
+    if (!rowsfile_names(name))
+        return err_usage("%s: neither NAME.npy nor FILE.safetensors:TENSOR", name), NULL;
     return is_npy(name) ? from_npy(name, d, n) : from_tensor(name, d, n);
 }

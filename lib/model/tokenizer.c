@@ -6,8 +6,10 @@
 #include "model/bpe.h"
 #include "model/unicode.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { FILE_LIMIT = 256 << 20, IDS_MAX = 1 << 24, CHUNK = 1 << 16 };
 
@@ -408,6 +410,16 @@ struct tokenizer *tokenizer_load(const char *dir)
     json_decref(root);
     free(path);
     return t;
+}
+
+int tokenizer_find(const char *dir, struct tokenizer **out)
+{
+    char *path = mem_format("%s/tokenizer.json", dir);
+    struct stat st;
+    bool none = lstat(path, &st) && errno == ENOENT;
+    free(path);
+    *out = none ? NULL : tokenizer_load(dir);
+    return none || *out ? 0 : -1;
 }
 
 void tokenizer_free(struct tokenizer *t)

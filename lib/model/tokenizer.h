@@ -24,6 +24,9 @@ void ids_push(struct ids *list, uint32_t id);
 
 /* Load DIR/tokenizer.json. NULL and a sentence (with the path) on failure. */
 struct tokenizer *tokenizer_load(const char *dir);
+/* The same where a model may do without: 0 with *out NULL when DIR has no tokenizer.json; -1 and a sentence when there is one
+ * that cannot be read or used. */
+int tokenizer_find(const char *dir, struct tokenizer **out) ERR_CHECKED;
 void tokenizer_free(struct tokenizer *t);
 
 /* One more than the largest id, added tokens included. */

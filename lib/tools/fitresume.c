@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/fitresume.h"
 #include "files/fitstate.h"
+#include "ground/end.h"
 #include "ground/mem.h"
 
 #include <inttypes.h>
@@ -13,7 +14,7 @@
 static void on_stop(int number)
 {
     if (fitrows_stop) {                 /* a second time: at once */
-        io_tidy_on_signals();
+        end_tidy_on_signals();
         raise(number);
     }
     fitrows_stop = number;
@@ -89,7 +90,7 @@ void fitresume_stop(struct fit_run *r)
     }
     tool_progress_end();
     int number = fitrows_stop;
-    io_tidy_on_signals();
+    end_tidy_on_signals();
     raise(number);
 }
 
@@ -100,7 +101,7 @@ void fitresume_settle(struct fit_run *r)
     if (!r->checkpoint)
         return;
     fitresume_save(r);
-    io_tidy_on_signals();
+    end_tidy_on_signals();
     if (fitrows_stop)                   /* it came while that was written */
         raise(fitrows_stop);
 }
