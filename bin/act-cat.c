@@ -413,7 +413,6 @@ static void tsv_open(struct tsv_out *a, const struct batch *b, bool codes, size_
 
 static void tsv_row(struct tsv_out *a, const struct batch *b, size_t r)
 {
-    static struct text text;
     for (size_t i = 0; i < 4; i++)
         if (a->has[i])
             table_count(a->t, ((const uint32_t *)batch_column(b, row_names[i])->data)[r]);
@@ -422,10 +421,7 @@ static void tsv_row(struct tsv_out *a, const struct batch *b, size_t r)
     const uint32_t *end = batch_column(b, "text_end")->data;
     const uint8_t *bytes = batch_column(b, "text")->data;
     uint32_t from = r ? end[r - 1] : 0;
-    text.n = 0;
-    text_plain(&text, "");
-    text_bytes(&text, bytes + from, end[r] - from);
-    table_text(a->t, text.s);
+    table_bytes(a->t, bytes + from, end[r] - from);
 }
 
 static void tsv_put(struct tsv_out *a, const struct batch *b, uint64_t at)

@@ -398,39 +398,33 @@ static const uint8_t *text_of(const struct splice_group *g, size_t i, size_t *le
 /* "262:+1.5:\x20the 13:+0.25:." */
 static void moved_cell(struct table *t, const uint32_t *tok, const float *by, size_t n)
 {
-    struct text cell = { .s = NULL }, word = { .s = NULL };
-    text_plain(&cell, "");
+    struct text item = { .s = NULL };
+    table_list(t);
     for (size_t i = 0; i < n; i++) {
         char number[48];
         size_t len = 0;
         const uint8_t *bytes = tokenizer ? tokenizer_text(tokenizer, tok[i], &len) : NULL;
-        snprintf(number, sizeof number, "%s%u:%+.6g:", i ? " " : "", tok[i], (double)by[i]);
-        text_plain(&cell, number);
-        word.n = 0;
-        text_plain(&word, "");
+        snprintf(number, sizeof number, "%u:%+.6g:", tok[i], (double)by[i]);
+        item.n = 0;
+        text_plain(&item, number);
         if (bytes)
-            text_bytes(&word, bytes, len);
-        for (const char *s = word.s; *s; s++)
-            text_plain(&cell, *s == ' ' ? "\\x20" : (char[2]){ *s, 0 });
+            text_bytes(&item, bytes, len);
+        table_bytes(t, item.s, item.n);
     }
-    table_text(t, cell.s);
-    free(cell.s);
-    free(word.s);
+    table_list_end(t);
+    free(item.s);
 }
 
 static void print_token(struct table *t, const struct scores *s, const struct splice_group *g, size_t c, size_t i)
 {
     const struct score *score = &s->score[i];
-    struct text text = { .s = NULL };
     size_t len;
     const uint8_t *bytes = text_of(g, i, &len);
-    text_plain(&text, "");
-    text_bytes(&text, bytes, len);
     table_count(t, g->doc[c]);
     table_count(t, g->ctx[c]);
     table_count(t, i - g->start[c]);
     table_count(t, g->tok[i]);
-    table_text(t, text.s);
+    table_bytes(t, bytes, len);
     for (int k = 0; k < 2; k++)
         if (!score->next)
             table_empty(t);
@@ -442,7 +436,6 @@ static void print_token(struct table *t, const struct scores *s, const struct sp
         moved_cell(t, s->moved_tok + 2 * i * s->k, s->moved_by + 2 * i * s->k, m->ups);
         moved_cell(t, s->moved_tok + (2 * i + 1) * s->k, s->moved_by + (2 * i + 1) * s->k, m->downs);
     }
-    free(text.s);
 }
 
 /* What was measured of a group: lines, or sums. Tokens in order: the sums are the same for any number of threads. */

@@ -8,7 +8,6 @@
  *
  * A row no edit touches keeps its bits. */
 /* SPDX-License-Identifier: MIT */
-#include "data/pick.h"
 #include "ground/mem.h"
 #include "tools/edit.h"
 #include "tools/saetool.h"
@@ -63,11 +62,8 @@ static void patch(struct work *w, const struct batch *b, const struct batch *nex
 {
     struct batch out = { .n = b->n };
     size_t d = w->in->d, item = d * dtype_size(w->in->dtype);
-    if (edits_rows(&w->edits, b, next, o.replace, w->x, w->changed)) {
-        if (!strncmp(err_text(), "no column", 9))
-            err_in(stream_name(w->in));
+    if (edits_rows(&w->edits, b, next, o.replace, w->x, w->changed))
         tool_die();
-    }
     memcpy(w->stored, batch_column(b, "x")->data, b->n * item);
     for (size_t i = 0; i < b->n; i++)
         if (w->changed[i])
@@ -79,22 +75,11 @@ static void patch(struct work *w, const struct batch *b, const struct batch *nex
 
 static void patch_all(struct work *w)
 {
-    struct batch b, held = { .n = 0 };
-    while (tool_next(w->in, &b)) {
-        if (!w->edits.last) {
-            patch(w, &b, NULL);
-            continue;
-        }
-        if (held.n) {
-            patch(w, &held, &b);
-            batch_unkeep(&held);
-        }
-        batch_keep(&held, &b);
-    }
-    if (held.n) {
-        patch(w, &held, NULL);
-        batch_unkeep(&held);
-    }
+    struct where_ahead ahead = { .in = w->in, .look = w->edits.last };
+    const struct batch *b, *next;
+    while (where_ahead(&ahead, &b, &next))
+        patch(w, b, next);
+    where_ahead_free(&ahead);
     if (edits_end(&w->edits))
         tool_die();
 }
@@ -122,6 +107,7 @@ int main(int argc, char **argv)
     read_edits(&w.edits);
     w.in = tool_open(argc, argv, 1);
     tool_want(w.in, STREAM_ACTS, sae->d_model, argv[0]);
+    w.edits.of = stream_name(w.in);
     tool_sae_fits(sae, w.in);
     tool_slice(w.in, sae->d_sae);
     w.changed = mem_alloc(w.in->most, sizeof *w.changed);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,13 +15,12 @@ void err_mask(char *dst, unsigned long size, const char *src)
 {
     unsigned long n = 0, left = strlen(src);
     while (left) {
-        unsigned long len = utf8_length(src, left), take = len ? len : 1;
-        if (n + take >= size)
+        unsigned long length = utf8_length(src, left), take = length ? length : 1;
+        bool shown = utf8_printable(src, left);
+        if (n + (shown ? take : 1) >= size)
             break;
-        memcpy(dst + n, src, take);
-        if (!len || (unsigned char)*src < 0x20 || *src == 0x7f)
-            dst[n] = '?';
-        n += take;
+        memcpy(dst + n, shown ? src : "?", shown ? take : 1);
+        n += shown ? take : 1;
         src += take;
         left -= take;
     }

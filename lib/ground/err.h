@@ -24,7 +24,8 @@ int err_in(const char *name);
 const char *err_text(void);
 enum err_status err_status(void);
 
-/* Copy src to dst (size bytes, always terminated) with control characters and broken UTF-8 shown as '?'. */
+/* Copy src to dst (size bytes, always terminated) with broken UTF-8 and characters that steer a
+ * terminal (utf8_printable()) shown as '?'. */
 void err_mask(char *dst, unsigned long size, const char *src);
 
 #endif

@@ -81,45 +81,15 @@ void edits_settle(struct edits *e)
     w->spare = mem_alloc(w->workers * e->sae->d_model, sizeof *w->spare);
 }
 
-/* ---- the features an edit names ---- */
-
-static int one_feature(const char *s, size_t len, size_t m, size_t *out)
-{
-    char text[24];
-    int64_t v;
-    if (len < sizeof text) {
-        memcpy(text, s, len);
-        text[len] = 0;
-    }
-    if (len >= sizeof text || opt_count(text, &v) || v < 0)
-        return err_usage("'%.*s' is not a feature", (int)(len < 40 ? len : 40), s);
-    if ((uint64_t)v >= m)
-        return err_usage("feature %lld, the dictionary has 0 to %zu", (long long)v, m - 1);
-    *out = (size_t)v;
-    return 0;
-}
-
-/* Mark what "all" or "3,5-9" names in chosen (m). */
+/* Mark what a list of features names in chosen (m). */
 static int features(const char *words, size_t m, bool *chosen)
 {
-    if (!strcmp(words, "all")) {
-        memset(chosen, 1, m);
-        return 0;
-    }
-    for (const char *at = words;; at++) {
-        size_t len = strcspn(at, ","), dash = strcspn(at, "-:,"), lo, hi;
-        if (one_feature(at, dash, m, &lo))
-            return -1;
-        hi = lo;
-        if (dash < len && one_feature(at + dash + 1, len - dash - 1, m, &hi))
-            return -1;
-        if (hi < lo)
-            return err_usage("'%.*s' runs backwards", (int)len, at);
-        memset(chosen + lo, 1, hi - lo + 1);
-        at += len;
-        if (!*at)
-            return 0;
-    }
+    struct ranges list;
+    int bad = ranges_parse(&list, words, "a feature", 0, (int64_t)m - 1);
+    if (!bad)
+        ranges_mark(&list, chosen);
+    ranges_free(&list);
+    return bad;
 }
 
 /* ---- the edits ---- */
@@ -413,7 +383,7 @@ static int parse_operands(const struct verb *v, char *const *part, struct readin
 
 static int parse(struct edits *e, char *words, bool *chosen)
 {
-    struct where where = { .by_token = false };
+    struct where where = { .n = 0 };
     char *part[WORDS], *rest = words + strspn(words, " \t"), name[16] = "";
     if (parse_where(words, &where)) {
         where_free(&where);
@@ -600,22 +570,25 @@ static int choose(struct edits *e, const struct batch *b, const struct batch *ne
 {
     struct edit_work *w = e->work;
     bool any = false;
-    const char *missing = where_lacks(&e->where, b);
-    w->chosen = mem_grow(w->chosen, &w->chosen_cap, e->n * b->n, sizeof *w->chosen);
-    for (size_t k = 0; k < e->n && !missing; k++) {
-        const struct where *where = &e->list[k].where;
-        missing = where_lacks(where, b);
-        for (size_t i = 0; i < b->n && !missing; i++)
-            any |= w->chosen[k * b->n + i] = where_selects(&e->where, b, next, i) && where_selects(where, b, next, i);
+    w->chosen = mem_grow(w->chosen, &w->chosen_cap, (e->n + 1) * b->n, sizeof *w->chosen);
+    bool *here = w->chosen + e->n * b->n;
+    if (where_rows(&e->where, b, next, here) < 0)
+        return -1;
+    for (size_t k = 0; k < e->n; k++) {
+        bool *of = w->chosen + k * b->n;
+        if (where_rows(&e->list[k].where, b, next, of) < 0)
+            return -1;
+        for (size_t i = 0; i < b->n; i++)
+            any |= of[i] &= here[i];
     }
-    return missing ? err_data("no column %s to choose rows by", missing) : any;
+    return any;
 }
 
 int edits_rows(struct edits *e, const struct batch *b, const struct batch *next, bool replace, float *x, bool *changed)
 {
     int any = choose(e, b, next);
     if (any < 0)
-        return -1;
+        return e->of ? err_in(e->of) : -1;
     for (size_t s = 0; s < e->streams; s++)
         if (pairing_rows(&e->stream[s], b))
             return -1;

@@ -28,6 +28,7 @@ struct edit {
 struct edits {
     struct sae *sae;                    /* borrowed */
     struct where where;                 /* of all edits; the caller's to narrow */
+    const char *of;                     /* what sentences about the rows call them; NULL: nothing */
     struct edit *list;
     struct pairing *stream;
     size_t n, cap, streams, stream_cap;
@@ -45,8 +46,8 @@ void edits_free(struct edits *e);
  *   zero F | set F V | scale F A | add F V | keep F | mean F CODES | copy F CODES | silence F
  *   vector V FILE | remove F | remove FILE | error ACTS            each may end in ` @ WHERE`
  *
- * F is `all`, or numbers and ranges LO-HI (both ends included) separated by commas. WHERE is POS, LO:HI, last,
- * doc=N, ctx=N or token=STR, or several of them. sae-patch(1) says what each does. Returns 0, or -1 and a sentence that quotes the edit. */
+ * F is a list of features (ground/ranges.h), WHERE as in tools/where.h. sae-patch(1) says what each does. Returns 0, or
+ * -1 and a sentence that quotes the edit. */
 int edits_add(struct edits *e, const char *words) ERR_CHECKED;
 /* One edit a line; blank lines and lines that begin with # are passed over. The sentence names file and line. */
 int edits_add_file(struct edits *e, const char *path) ERR_CHECKED;
@@ -55,7 +56,7 @@ void edits_settle(struct edits *e);
 
 /* The rows of b with all edits done, x (n, d_model); changed (n) says which differ from b->x. With `replace` every row
  * begins as its reconstruction. next: the first row behind b (NULL: none; not looked at unless e->last). Runs on the
- * pool. Returns 0, or -1 and a sentence, which is without b's name where b lacks a column that an edit asks about. */
+ * pool. Returns 0, or -1 and a sentence. */
 int edits_rows(struct edits *e, const struct batch *b, const struct batch *next, bool replace, float *x,
                bool *changed) ERR_CHECKED;
 /* After the last rows: -1 and a sentence when a stream that goes along has more. */

@@ -84,13 +84,14 @@ static void edit_some(size_t lo, size_t hi)
         pos[c - lo] = (uint32_t)(g.group.start[c + 1] - 1 - g.group.start[c]);
     }
     batch_add(&b, "x", DTYPE_F32, n, width, false, g.last + lo * width);
+    batch_add(&b, "doc", DTYPE_U32, n, 0, true, g.group.doc + lo);
+    batch_add(&b, "ctx", DTYPE_U32, n, 0, true, g.group.ctx + lo);
+    batch_add(&b, "pos", DTYPE_U32, n, 0, true, pos);
+    batch_add(&b, "tok", DTYPE_U32, n, 0, true, g.drawn + lo);
+    batch_add(&b, "text", DTYPE_U8, text_n, 0, false, text);
+    batch_add(&b, "text_end", DTYPE_U32, n, 0, true, text_end);
+    batch_point(&b);
     b.x = g.last + lo * width;
-    b.doc = g.group.doc + lo;
-    b.ctx = g.group.ctx + lo;
-    b.pos = pos;
-    b.tok = g.drawn + lo;
-    b.text = text;
-    b.text_end = text_end;
     if (edits_rows(g.job->edits, &b, NULL, false, x, g.changed + lo))
         tool_die();
     memcpy(g.last + lo * width, x, n * width * sizeof *x);
@@ -188,29 +189,25 @@ static void write_tokens(void)
 static void print_context(struct table *t, size_t c)
 {
     const size_t start = g.group.start[c], behind = start + g.prompt[c], end = g.group.start[c + 1];
-    struct text prompt = { .s = NULL }, more = { .s = NULL }, ids = { .s = NULL };
-    char number[16];
+    struct text prompt = { .s = NULL }, more = { .s = NULL };
     text_plain(&prompt, "");
     text_plain(&more, "");
-    text_plain(&ids, "");
     for (size_t i = start; i < end; i++) {
         size_t len = 0;
         const uint8_t *bytes = tokenizer_text(g.tokenizer, g.group.tok[i], &len);
-        if (i >= behind) {
-            snprintf(number, sizeof number, i > behind ? " %u" : "%u", g.group.tok[i]);
-            text_plain(&ids, number);
-        }
         if (bytes && !splice_is_bos(&g.group, c, i))
             text_bytes(i < behind ? &prompt : &more, bytes, len);
     }
     table_count(t, g.group.doc[c]);
     table_count(t, g.group.ctx[c]);
-    table_text(t, prompt.s);
-    table_text(t, more.s);
-    table_text(t, ids.s);
+    table_bytes(t, prompt.s, prompt.n);
+    table_bytes(t, more.s, more.n);
+    table_list(t);
+    for (size_t i = behind; i < end; i++)
+        table_count(t, g.group.tok[i]);
+    table_list_end(t);
     free(prompt.s);
     free(more.s);
-    free(ids.s);
 }
 
 int splice_generate_main(const struct generate_job *job, const struct lm *m, const struct tokenizer *t, struct splice *s)

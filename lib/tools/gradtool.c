@@ -36,8 +36,7 @@ struct piece {
 
 static bool within(const struct where *w, const struct splice_group *of, size_t c, size_t i)
 {
-    size_t pos = i - of->start[c];
-    return w->last ? i + 1 == of->start[c + 1] : !w->by_pos || (pos >= (size_t)w->pos[0] && pos <= (size_t)w->pos[1]);
+    return where_place(w, i - of->start[c], i + 1 == of->start[c + 1]);
 }
 
 static bool is_read(const struct splice_group *of, size_t c, size_t i)

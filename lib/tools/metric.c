@@ -31,10 +31,10 @@ static int find_token(const char *word, size_t n, const struct tokenizer *t, siz
         if (opt_count(text, &found) || found < 0 || (uint64_t)found >= n_vocab)
             bad = err_usage("token %.40s is not a number from 0 to %zu", text, n_vocab - 1);
     } else {
-        struct where bytes = { .by_token = false };
-        where_token(&bytes, text);
-        found = find_text(t, bytes.token, bytes.token_len, n_vocab);
-        where_free(&bytes);
+        size_t len;
+        char *bytes = where_bytes(text, &len);
+        found = find_text(t, bytes, len, n_vocab);
+        free(bytes);
         if (found < 0)
             bad = err_usage("'%.*s' is not one token%s", (int)(n < 60 ? n : 60), word,
                             t ? "" : ", nor a number: the model has no readable tokenizer.json");

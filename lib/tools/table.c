@@ -13,38 +13,85 @@ struct table {
     struct io_out *out;
     const char *const *names;
     size_t columns, at;
+    uint64_t rows;
+    bool keyed, listing;
+    size_t items;                       /* of the list in hand */
     struct text text;                   /* what is not written yet */
 };
 
-static void text_add(struct text *t, const char *s, size_t n)
+void text_bytes(struct text *t, const uint8_t *p, size_t n)
 {
     t->s = mem_grow(t->s, &t->cap, t->n + n + 1, 1);
-    memcpy(t->s + t->n, s, n);
+    if (n)
+        memcpy(t->s + t->n, p, n);
     t->s[t->n += n] = 0;
 }
 
 void text_plain(struct text *t, const char *s)
 {
-    text_add(t, s, strlen(s));
+    text_bytes(t, (const uint8_t *)s, strlen(s));
 }
 
-void text_bytes(struct text *t, const uint8_t *p, size_t n)
+/* ---- text ---- */
+
+static void put_escaped(struct text *t, const uint8_t *p, size_t n, bool blanks)
 {
     char hex[8];
     for (size_t i = 0, len; i < n; i += len ? len : 1) {
-        len = utf8_length(p + i, n - i);
+        len = utf8_printable(p + i, n - i);
         if (p[i] == '\t')
-            text_add(t, "\\t", 2);
+            text_plain(t, "\\t");
         else if (p[i] == '\n')
-            text_add(t, "\\n", 2);
+            text_plain(t, "\\n");
         else if (p[i] == '\\')
-            text_add(t, "\\\\", 2);
-        else if (len == 0 || p[i] < 0x20 || p[i] == 0x7f)
-            text_add(t, hex, (size_t)snprintf(hex, sizeof hex, "\\x%02X", p[i]));
+            text_plain(t, "\\\\");
+        else if (len == 0 || (blanks && p[i] == ' '))
+            text_bytes(t, (const uint8_t *)hex, (size_t)snprintf(hex, sizeof hex, "\\x%02X", p[i]));
         else
-            text_add(t, (const char *)p + i, len);
+            text_bytes(t, p + i, len);
     }
 }
+
+/* The number of the well-formed UTF-8 character of len bytes at p. */
+static uint32_t code_point(const uint8_t *p, size_t len)
+{
+    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++)
+        c = c << 6 | (p[i] & 0x3f);
+    return c;
+}
+
+static void put_json_escape(struct text *t, uint32_t c)
+{
+    char buf[16];
+    if (c == '\t' || c == '\n' || c == '\r')
+        snprintf(buf, sizeof buf, "\\%c", c == '\t' ? 't' : c == '\n' ? 'n' : 'r');
+    else if (c >= 0x10000)
+        snprintf(buf, sizeof buf, "\\u%04x\\u%04x", (unsigned)(0xd800 + ((c - 0x10000) >> 10)),
+                 (unsigned)(0xdc00 + ((c - 0x10000) & 0x3ff)));
+    else
+        snprintf(buf, sizeof buf, "\\u%04x", (unsigned)c);
+    text_plain(t, buf);
+}
+
+static void put_quoted(struct text *t, const uint8_t *p, size_t n)
+{
+    text_plain(t, "\"");
+    for (size_t i = 0, len; i < n; i += len ? len : 1) {
+        len = utf8_length(p + i, n - i);
+        if (p[i] == '"' || p[i] == '\\')
+            text_plain(t, p[i] == '"' ? "\\\"" : "\\\\");
+        else if (len == 0)
+            text_plain(t, "\xef\xbf\xbd");
+        else if (!utf8_printable(p + i, n - i))
+            put_json_escape(t, code_point(p + i, len));
+        else
+            text_bytes(t, p + i, len);
+    }
+    text_plain(t, "\"");
+}
+
+/* ---- the output ---- */
 
 static void flush(struct table *t)
 {
@@ -54,7 +101,7 @@ static void flush(struct table *t)
     t->text.n = 0;
 }
 
-static struct table *create(const char *path, int zlevel, const char *const *names, size_t columns)
+static struct table *create(const char *path, int zlevel, const char *const *names, size_t columns, bool keyed)
 {
     struct table *t = mem_zero(1, sizeof *t);
     t->out = io_create(path, zlevel);
@@ -62,8 +109,9 @@ static struct table *create(const char *path, int zlevel, const char *const *nam
         tool_die();
     t->names = names;
     t->columns = columns;
+    t->keyed = keyed;
     for (size_t i = 0; i < columns && !opt.json; i++) {
-        text_plain(&t->text, names[i]);
+        put_escaped(&t->text, (const uint8_t *)names[i], strlen(names[i]), false);
         text_plain(&t->text, i + 1 < columns ? "\t" : "\n");
     }
     return t;
@@ -71,31 +119,68 @@ static struct table *create(const char *path, int zlevel, const char *const *nam
 
 struct table *table_create(const char *const *names, size_t columns)
 {
-    return create(opt.output, (int)opt.zlevel, names, columns);
+    return create(opt.output, (int)opt.zlevel, names, columns, false);
 }
 
 struct table *table_create_at(const char *path, const char *const *names, size_t columns)
 {
-    return create(path, 0, names, columns);
+    return create(path, 0, names, columns, false);
+}
+
+struct table *table_create_keyed(const char *const *names, size_t columns)
+{
+    return create(opt.output, (int)opt.zlevel, names, columns, true);
+}
+
+/* ---- cells ---- */
+
+/* What stands in front of a cell of a JSON object: of a keyed table the first one is a key itself. */
+static void json_before(struct table *t)
+{
+    bool nested = t->keyed && t->columns > 2;
+    if (t->keyed && t->at == 0) {
+        text_plain(&t->text, t->rows ? ", " : "{");
+        return;
+    }
+    if (!t->keyed || nested) {
+        text_plain(&t->text, t->at > t->keyed ? ", " : "{");
+        put_quoted(&t->text, (const uint8_t *)t->names[t->at], strlen(t->names[t->at]));
+        text_plain(&t->text, ": ");
+    }
 }
 
 static void before(struct table *t)
 {
-    if (opt.json) {
-        text_plain(&t->text, t->at ? ", \"" : "{\"");
-        text_plain(&t->text, t->names[t->at]);
-        text_plain(&t->text, "\": ");
-    } else if (t->at) {
+    if (t->listing)
+        text_plain(&t->text, t->items++ == 0 ? "" : opt.json ? ", " : " ");
+    else if (opt.json)
+        json_before(t);
+    else if (t->at)
         text_plain(&t->text, "\t");
-    }
+}
+
+static void json_after(struct table *t)
+{
+    bool last = t->at == t->columns, nested = t->keyed && t->columns > 2;
+    if (t->keyed && t->at == 1)
+        text_plain(&t->text, ": ");
+    else if (last)
+        text_plain(&t->text, !t->keyed ? "}\n" : nested ? "}" : "");
 }
 
 static void after(struct table *t)
 {
-    if (++t->at < t->columns)
+    if (t->listing)
         return;
-    text_plain(&t->text, opt.json ? "}\n" : "\n");
+    t->at++;
+    if (opt.json)
+        json_after(t);
+    else if (t->at == t->columns)
+        text_plain(&t->text, "\n");
+    if (t->at < t->columns)
+        return;
     t->at = 0;
+    t->rows++;
     if (t->text.n > 1 << 16)
         flush(t);
 }
@@ -121,26 +206,19 @@ void table_real(struct table *t, double v)
     after(t);
 }
 
-/* JSON has its own escapes; the text is already free of control characters. */
-static void quoted(struct text *t, const char *s)
+void table_bytes(struct table *t, const void *p, size_t n)
 {
-    text_plain(t, "\"");
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\')
-            text_plain(t, "\\");
-        text_add(t, s, 1);
-    }
-    text_plain(t, "\"");
+    before(t);
+    if (opt.json)
+        put_quoted(&t->text, p, n);
+    else
+        put_escaped(&t->text, p, n, t->listing);
+    after(t);
 }
 
 void table_text(struct table *t, const char *s)
 {
-    before(t);
-    if (opt.json)
-        quoted(&t->text, s);
-    else
-        text_plain(&t->text, s);
-    after(t);
+    table_bytes(t, s, strlen(s));
 }
 
 void table_empty(struct table *t)
@@ -151,8 +229,27 @@ void table_empty(struct table *t)
     after(t);
 }
 
+void table_list(struct table *t)
+{
+    before(t);
+    if (opt.json)
+        text_plain(&t->text, "[");
+    t->listing = true;
+    t->items = 0;
+}
+
+void table_list_end(struct table *t)
+{
+    t->listing = false;
+    if (opt.json)
+        text_plain(&t->text, "]");
+    after(t);
+}
+
 int table_finish(struct table *t)
 {
+    if (opt.json && t->keyed)
+        text_plain(&t->text, t->rows ? "}\n" : "{}\n");
     flush(t);
     if (io_commit(t->out))
         tool_die();

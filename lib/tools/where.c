@@ -1,68 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/where.h"
+#include "data/pick.h"
 #include "ground/mem.h"
 #include "ground/opt.h"
+#include "tools/tool.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* "N" or "LO:HI". */
-static int parse_range(const char *words, int64_t to[2])
-{
-    char *text = mem_string(words), *colon = strchr(text, ':');
-    if (colon)
-        *colon = 0;
-    bool bad = opt_count(text, &to[0]) || to[0] < 0;
-    to[1] = to[0];
-    if (!bad && colon)
-        bad = opt_count(colon + 1, &to[1]) || to[1] < to[0];
-    free(text);
-    return bad ? -1 : 0;
-}
-
-int where_at(struct where *w, const char *at)
-{
-    w->last = !strcmp(at, "last");
-    w->by_pos = !w->last;
-    return w->by_pos && parse_range(at, w->pos) ? err_usage("'%s' is not POS, LO:HI or last", at) : 0;
-}
-
-int where_words(struct where *w, char *words)
-{
-    static const char token[] = "token=";
-    words += strspn(words, " \t");
-    do {
-        if (!strncmp(words, token, strlen(token))) {
-            where_token(w, words + strlen(token));
-            return 0;
-        }
-        size_t n = strcspn(words, " \t");
-        bool more = words[n];
-        words[n] = 0;
-        bool *by = !strncmp(words, "doc=", 4) ? &w->by_doc : !strncmp(words, "ctx=", 4) ? &w->by_ctx : NULL;
-        if (by) {
-            *by = true;
-            if (parse_range(words + 4, by == &w->by_doc ? w->doc : w->ctx))
-                return err_usage("'%s' is not %.3s=N or %.3s=LO:HI", words, words, words);
-        } else if (where_at(w, words)) {
-            return -1;
-        }
-        words += n + more;
-        words += strspn(words, " \t");
-    } while (*words);
-    return 0;
-}
+/* ---- words ---- */
 
 static int hex_digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-void where_token(struct where *w, const char *s)
+char *where_bytes(const char *s, size_t *len)
 {
-    w->by_token = true;
-    w->token = mem_alloc(strlen(s) + 1, 1);
-    w->token_len = 0;
+    char *out = mem_alloc(strlen(s) + 1, 1);
+    *len = 0;
     for (size_t n; *s; s += n) {
         char c = *s;
         n = 1;
@@ -74,44 +32,247 @@ void where_token(struct where *w, const char *s)
                 c = (char)(hex_digit(s[2]) << 4 | hex_digit(s[3]));
             }
         }
-        w->token[w->token_len++] = c;
+        out[(*len)++] = c;
+    }
+    out[*len] = 0;
+    return out;
+}
+
+static struct where_test *add_test(struct where *w, const char *column, size_t len, bool other)
+{
+    w->test = mem_grow(w->test, &w->cap, w->n + 1, sizeof *w->test);
+    struct where_test *t = &w->test[w->n++];
+    *t = (struct where_test){ .column = mem_bytes(column, len), .other = other, .lo = NAN, .hi = NAN };
+    return t;
+}
+
+void where_token(struct where *w, const char *printed)
+{
+    struct where_test *t = add_test(w, "text", 4, false);
+    t->bytes = where_bytes(printed, &t->len);
+}
+
+/* "X" or "LO:HI" of any numbers; else both become NaN. */
+static void parse_interval(const char *words, double *lo, double *hi)
+{
+    char *text = mem_string(words), *colon = strchr(text, ':');
+    if (colon)
+        *colon = 0;
+    if (opt_real(text, lo) || (colon && opt_real(colon + 1, hi)))
+        *lo = NAN;
+    if (!colon || isnan(*lo))
+        *hi = *lo;
+    if (*hi < *lo)
+        *lo = *hi = NAN;
+    free(text);
+}
+
+/* Positions and the like: 32 bits, as streams have them. */
+static int parse_list(struct where_test *t, const char *words, const char *what)
+{
+    return ranges_parse(&t->list, words, what, 0, UINT32_MAX);
+}
+
+int where_at(struct where *w, const char *at)
+{
+    if (!strcmp(at, "last")) {
+        w->last = true;
+        return 0;
+    }
+    return parse_list(add_test(w, "pos", 3, false), at, "'last', a position")
+           ? err_usage("'%.60s' is not POS, LO:HI or last, nor a list of positions", at) : 0;
+}
+
+static bool is_whole(const char *column)
+{
+    return !strcmp(column, "doc") || !strcmp(column, "ctx") || !strcmp(column, "pos") || !strcmp(column, "tok");
+}
+
+/* One word: a LIST, last, COLUMN=VALUE or COLUMN!=VALUE. */
+static int parse_test(struct where *w, const char *word)
+{
+    size_t name = strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+    bool other = word[name] == '!' && word[name + 1] == '=';
+    if (!name || (!other && word[name] != '='))
+        return strchr(word, '=') ? err_usage("'%.60s' is not COLUMN=VALUE", word) : where_at(w, word);
+    const char *value = word + name + 1 + other;
+    struct where_test *t = add_test(w, word, name, other);
+    t->bytes = where_bytes(value, &t->len);
+    if (is_whole(t->column) && parse_list(t, value, "a number"))
+        return err_usage("'%.60s' is not %s=N or %s=LO:HI, nor a list of them", word, t->column, t->column);
+    if (!is_whole(t->column) && parse_list(t, value, "a number"))
+        ranges_free(&t->list);
+    parse_interval(value, &t->lo, &t->hi);
+    return 0;
+}
+
+/* Bytes of the word at s: up to a blank that no backslash stands before. */
+static size_t word_length(const char *s)
+{
+    size_t n = 0;
+    while (s[n] && !strchr(" \t", s[n]))
+        n += 1 + (s[n] == '\\' && s[n + 1]);
+    return n;
+}
+
+int where_words(struct where *w, const char *words)
+{
+    static const char token[] = "token=", other[] = "token!=";
+    for (words += strspn(words, " \t");; words += strspn(words, " \t")) {
+        if (!strncmp(words, token, strlen(token))) {
+            where_token(w, words + strlen(token));
+            return 0;
+        }
+        if (!strncmp(words, other, strlen(other))) {
+            where_token(w, words + strlen(other));
+            w->test[w->n - 1].other = true;
+            return 0;
+        }
+        size_t n = word_length(words);
+        char *word = mem_bytes(words, n);
+        int bad = parse_test(w, word);
+        free(word);
+        words += n;
+        if (bad || !words[strspn(words, " \t")])
+            return bad;
     }
 }
 
 void where_free(struct where *w)
 {
-    free(w->token);
-    *w = (struct where){ .by_token = false };
-}
-
-const char *where_lacks(const struct where *w, const struct batch *b)
-{
-    return w->by_token && !b->text                ? "text"
-           : (w->last || w->by_ctx) && !b->ctx    ? "ctx"
-           : w->by_doc && !b->doc                 ? "doc"
-           : w->by_pos && !b->pos                 ? "pos"
-                                                  : NULL;
-}
-
-static bool within(const int64_t range[2], uint32_t v)
-{
-    return v >= range[0] && v <= range[1];
-}
-
-bool where_selects(const struct where *w, const struct batch *b, const struct batch *next, size_t i)
-{
-    if ((w->by_pos && !within(w->pos, b->pos[i])) || (w->by_doc && !within(w->doc, b->doc[i])) ||
-        (w->by_ctx && !within(w->ctx, b->ctx[i])))
-        return false;
-    if (w->by_token) {
-        size_t len;
-        const uint8_t *text = batch_text(b, i, &len);
-        if (len != w->token_len || memcmp(text, w->token, len))
-            return false;
+    for (size_t i = 0; i < w->n; i++) {
+        free(w->test[i].column);
+        free(w->test[i].bytes);
+        ranges_free(&w->test[i].list);
     }
-    if (!w->last)
-        return true;
-    if (i + 1 < b->n)
-        return b->ctx[i + 1] != b->ctx[i];
-    return !next || next->section != b->section || next->ctx[0] != b->ctx[i];
+    free(w->test);
+    *w = (struct where){ .n = 0 };
+}
+
+/* ---- rows ---- */
+
+static bool in_interval(const struct where_test *t, double v)
+{
+    bool in = v >= t->lo && v <= t->hi;
+    for (size_t i = 0; i < t->list.n && !in; i++)
+        in = v >= (double)t->list.item[i].lo && v <= (double)t->list.item[i].hi;
+    return in;
+}
+
+static bool whole_is(const struct where_test *t, int64_t v)
+{
+    return t->list.n ? ranges_has(&t->list, v) : in_interval(t, (double)v);
+}
+
+/* Is item i of a column of numbers what the test asks for? */
+static bool number_is(const struct where_test *t, const struct column *c, size_t i)
+{
+    const void *p = c->data;
+    float v;
+    switch (c->type) {
+    case DTYPE_U8:
+        return whole_is(t, ((const uint8_t *)p)[i]);
+    case DTYPE_U16:
+        return whole_is(t, ((const uint16_t *)p)[i]);
+    case DTYPE_U32:
+        return whole_is(t, ((const uint32_t *)p)[i]);
+    case DTYPE_I32:
+        return whole_is(t, ((const int32_t *)p)[i]);
+    case DTYPE_I64:
+        return whole_is(t, ((const int64_t *)p)[i]);
+    case DTYPE_U64:
+        return ((const uint64_t *)p)[i] <= INT64_MAX && whole_is(t, (int64_t)((const uint64_t *)p)[i]);
+    case DTYPE_F64:
+        return in_interval(t, ((const double *)p)[i]);
+    default:
+        dtype_load(&v, (const char *)p + i * dtype_size(c->type), c->type, 1);
+        return in_interval(t, v);
+    }
+}
+
+static bool text_is(const struct where_test *t, const struct batch *b, const struct column *c, size_t i)
+{
+    size_t len;
+    const uint8_t *text = column_text(b, c, i, &len);
+    return len == t->len && !memcmp(text, t->bytes, len);
+}
+
+static int keep_test(const struct where_test *t, const struct batch *b, bool *chosen)
+{
+    const struct column *c = batch_column(b, t->column);
+    if (!c)
+        return err_data("no column %s to choose rows by in record %" PRIu64, t->column, b->record);
+    bool text = c->rule == COLUMN_TEXT;
+    if (!text && (c->rule != COLUMN_ROW || c->rank != 1))
+        return err_data("column %s does not say one thing of each row", t->column);
+    if (!text && !t->list.n && isnan(t->lo))
+        return err_data("column %s is of numbers: '%.60s' is none", t->column, t->bytes);
+    for (size_t i = 0; i < b->n; i++)
+        chosen[i] &= t->other != (text ? text_is(t, b, c, i) : number_is(t, c, i));
+    return 0;
+}
+
+/* Leave the last rows of contexts. A next batch without ctx is refused when its turn comes. */
+static int keep_last(const struct batch *b, const struct batch *next, bool *chosen)
+{
+    if (!b->ctx)
+        return err_data("no column ctx to choose rows by in record %" PRIu64, b->record);
+    for (size_t i = 0; i + 1 < b->n; i++)
+        chosen[i] &= b->ctx[i + 1] != b->ctx[i];
+    if (b->n && next && next->ctx && next->section == b->section)
+        chosen[b->n - 1] &= next->ctx[0] != b->ctx[b->n - 1];
+    return 0;
+}
+
+ssize_t where_rows(const struct where *w, const struct batch *b, const struct batch *next, bool *chosen)
+{
+    ssize_t n = 0;
+    memset(chosen, 1, b->n * sizeof *chosen);
+    for (size_t k = 0; k < w->n; k++)
+        if (keep_test(&w->test[k], b, chosen))
+            return -1;
+    if (w->last && keep_last(b, next, chosen))
+        return -1;
+    for (size_t i = 0; i < b->n; i++)
+        n += chosen[i];
+    return n;
+}
+
+bool where_place(const struct where *w, size_t pos, bool last)
+{
+    for (size_t k = 0; k < w->n; k++)
+        if (!whole_is(&w->test[k], (int64_t)pos))
+            return false;
+    return last || !w->last;
+}
+
+/* ---- looking ahead ---- */
+
+bool where_ahead(struct where_ahead *a, const struct batch **b, const struct batch **next)
+{
+    struct batch read;
+    *b = &a->now;
+    *next = NULL;
+    if (!a->look)
+        return tool_next(a->in, &a->now);
+    if (a->held)
+        batch_unkeep(&a->now);
+    else if (tool_next(a->in, &read))
+        batch_keep(&a->then, &read), a->have = true;
+    a->held = a->have;
+    if (!a->have)
+        return false;
+    a->now = a->then;
+    if ((a->have = tool_next(a->in, &read)))
+        batch_keep(&a->then, &read), *next = &a->then;
+    return true;
+}
+
+void where_ahead_free(struct where_ahead *a)
+{
+    if (a->held)
+        batch_unkeep(&a->now);
+    if (a->have)
+        batch_unkeep(&a->then);
+    *a = (struct where_ahead){ .in = NULL };
 }

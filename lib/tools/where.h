@@ -1,30 +1,67 @@
-/* where: which rows are meant: those at a position of their context, the last ones, those of some documents or contexts,
- * those whose token is one string. */
+/* where: which rows are meant, in the words that every tool takes: by position, by document, by token, by any column.
+ *
+ *   WHERE = TEST [TEST]...     a row is meant when all hold
+ *
+ *     LIST                     its position in the context is in the list (ground/ranges.h): 0  3:9  1,4-6
+ *     last                     it is the last row of its context
+ *     COLUMN=VALUE             what the column says of it: of a column of numbers a LIST, or LO:HI with any numbers;
+ *                              of a column of text exactly these bytes
+ *     COLUMN!=VALUE            anything else
+ *     token=STR  token!=STR    its token is exactly STR, or is not: the last test, all that is left, blanks and all
+ *
+ * Text is written as tables print it: \n, \t, \\, \xHH; in VALUE also "\ " for a blank. */
 /* SPDX-License-Identifier: MIT */
 #ifndef WHERE_H
 #define WHERE_H
 
 #include "data/stream.h"
+#include "ground/ranges.h"
 
-struct where {
-    bool by_pos, last, by_doc, by_ctx, by_token;        /* all must hold; none: every row */
-    int64_t pos[2], doc[2], ctx[2];     /* from, to, both included */
-    char *token;                        /* bytes */
-    size_t token_len;
+#include <sys/types.h>
+
+struct where_test {
+    char *column;
+    bool other;                         /* != */
+    struct ranges list;                 /* VALUE as a list; n 0: it is none */
+    double lo, hi;                      /* VALUE as a number or an interval; NaN: it is none */
+    char *bytes;                        /* VALUE as text, len bytes */
+    size_t len;
 };
 
-/* Narrow w to "POS", "LO:HI" or "last"; returns 0, or -1 and a sentence. */
+struct where {
+    bool last;
+    struct where_test *test;            /* with last, all must hold; none: every row */
+    size_t n, cap;
+};
+
+/* Narrow w by words: several tests; one LIST or last; one token. where_token() cannot fail. Returns 0, or -1 and a
+ * sentence; either way where_free() it. */
+int where_words(struct where *w, const char *words) ERR_CHECKED;
 int where_at(struct where *w, const char *at) ERR_CHECKED;
-/* Narrow w to several of them, separated by blanks: the same, doc=N, doc=LO:HI, ctx=N, ctx=LO:HI, and as the last one
- * token=STR, all that is left. words is taken apart. */
-int where_words(struct where *w, char *words) ERR_CHECKED;
-/* Narrow w to rows whose token is this, given as tables print it: \n, \t, \\, \xHH. */
 void where_token(struct where *w, const char *printed);
 void where_free(struct where *w);
 
-/* The name of a column that w asks about and b lacks, or NULL. */
-const char *where_lacks(const struct where *w, const struct batch *b);
-/* Is row i of b meant? `next` holds the first row behind b, NULL at the end of the stream: `last` is decided by it. */
-bool where_selects(const struct where *w, const struct batch *b, const struct batch *next, size_t i);
+/* Which rows of b are meant: chosen (b->n). next: the first row behind b, NULL at the end of the stream; not looked at
+ * unless w->last. Returns how many, or -1 and a sentence, without the stream's name, where b lacks a column that w asks
+ * about or holds something else in it. */
+ssize_t where_rows(const struct where *w, const struct batch *b, const struct batch *next, bool *chosen) ERR_CHECKED;
+/* The same of one row that is no batch's, for a w out of where_at(). */
+bool where_place(const struct where *w, size_t pos, bool last);
+
+/* The bytes of a printed text; *len of them, and a zero byte. free() them. */
+char *where_bytes(const char *printed, size_t *len);
+
+/* A stream read with the batch behind the one in hand in sight, where `last` must know it. */
+struct where_ahead {
+    struct stream_in *in;               /* the caller's */
+    bool look;                          /* is the next batch wanted? */
+    struct batch now, then;             /* private, as is the rest */
+    bool have, held;
+};
+
+/* The next batch of a->in into *b, and the one behind it into *next, NULL at the end or when it is not wanted; both
+ * borrowed until the next call. False at the end. Dies as tool_next() does. */
+bool where_ahead(struct where_ahead *a, const struct batch **b, const struct batch **next);
+void where_ahead_free(struct where_ahead *a);
 
 #endif

@@ -69,7 +69,7 @@ exit_is 2 "^sae-cossim: --neurons takes one" sae-cossim --neurons s.sae s.sae
 exit_is 2 "^sae-patch: --at: '3:2' is not POS, LO:HI or last" sae-patch --at 3:2 s.sae a.saes
 exit_is 2 "^sae-patch: --at: 'first' is not" sae-patch --at first s.sae a.saes
 exit_is 2 "^sae-patch: edit 'zap 1': 'zap' is not zero, set" sae-patch -e 'zap 1' s.sae a.saes
-exit_is 2 "^sae-patch: edit 'zero 6': feature 6, the dictionary has 0 to 5" sae-patch -e 'zero 6' s.sae a.saes
+exit_is 2 "^sae-patch: edit 'zero 6': '6' is not a feature from 0 to 5" sae-patch -e 'zero 6' s.sae a.saes
 is "$(act-cat --head 0K a.saes | act-cat --to tsv | wc -l)" 1 'K is a thousand of nothing'
 is "$(act-cat --head 1K a.saes | act-cat --to tsv | wc -l)" 3 'and a thousand rows are more than there are'
 is "$(act-cat --hea 1 --to=tsv -- a.saes | wc -l)" 2 'names of options may be cut short; -- ends options'

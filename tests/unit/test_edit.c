@@ -30,7 +30,13 @@ static const char *after_in(struct sae *sae, const char *edits, size_t n, size_t
     static char out[200], words[200];
     static const float x[2 * M] = { 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7 };
     static const uint32_t pos[] = { 0, 1 }, ctx[] = { 3, 4 }, end[] = { 1, 3 };
-    struct batch b = { .n = n, .x = x, .pos = pos, .ctx = ctx, .doc = ctx, .text = (const uint8_t *)"b a", .text_end = end };
+    struct batch b = { .n = n, .x = x };
+    batch_add(&b, "doc", DTYPE_U32, n, 0, true, ctx);
+    batch_add(&b, "ctx", DTYPE_U32, n, 0, true, ctx);
+    batch_add(&b, "pos", DTYPE_U32, n, 0, true, pos);
+    batch_add(&b, "text", DTYPE_U8, end[n - 1], 0, false, "b a");
+    batch_add(&b, "text_end", DTYPE_U32, n, 0, true, end);
+    batch_point(&b);
     float y[2 * M];
     bool changed[2];
     struct edits e;
@@ -106,7 +112,7 @@ static void files(void)
     edits_begin(&e, one);
     put("edits", text, sizeof text - 1);
     int r = edits_add_file(&e, "edits");
-    ok(r == 0 && e.n == 3 && e.list[0].feature[0] == 1 && e.list[1].shift[0] == 9 && e.list[2].where.pos[1] == 3,
+    ok(r == 0 && e.n == 3 && e.list[0].feature[0] == 1 && e.list[1].shift[0] == 9 && e.list[2].where.test[0].list.item[0].hi == 3,
        "a file of edits: remarks, blank lines, no last newline");
     put("edits", "zero 1\nzap 2\n", 13);
     ok(edits_add_file(&e, "edits") == -1 && !strncmp(err_text(), "edits: line 2: ", 15), "its errors name file and line: %s",

@@ -38,6 +38,8 @@ static void masks(void)
     ok(!strcmp(out, "a?b?c?[31m?d"), "control characters are masked: %s", out);
     err_mask(out, sizeof out, "\xc3\xa9 \xff \xe2\x82 \xf0\x9f\x98\x80");
     ok(!strcmp(out, "\xc3\xa9 ? ?? \xf0\x9f\x98\x80"), "UTF-8 stays, what is not UTF-8 is masked: %s", out);
+    err_mask(out, sizeof out, "a\xc2\x9b" "2J \xe2\x80\xae" "b\xe2\x80\x8d" "c\xf3\xa0\x81\x81");
+    ok(!strcmp(out, "a?2J ?b\xe2\x80\x8d" "c?"), "so are C1 controls, overrides of direction and tags, one '?' each: %s", out);
     err_mask(small, sizeof small, "ab\xc3\xa9z");
     ok(!strcmp(small, "ab"), "a character that does not fit is left out whole");
     err_data("%s", "x\ny");
@@ -51,16 +53,39 @@ static void masks(void)
     free(name);
 }
 
+static size_t encode(unsigned char b[4], unsigned cp)
+{
+    size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+    for (size_t i = n; i-- > 1;)
+        b[i] = 0x80 | (cp >> 6 * (n - 1 - i) & 63);
+    b[0] = n == 1 ? (unsigned char)cp : (unsigned char)((0xf00 >> n & 0xff) | cp >> 6 * (n - 1));
+    return n;
+}
+
+/* Code points that must not reach a terminal, as ranges, against what the function says of every one. */
+static void printable(void)
+{
+    static const unsigned steer[][2] = { { 0, 0x1f }, { 0x7f, 0x9f }, { 0x61c, 0x61c }, { 0x200e, 0x200f }, { 0x2028, 0x202e },
+                                         { 0x2066, 0x206f }, { 0xfff9, 0xfffb }, { 0xe0000, 0xe007f } };
+    size_t bad = 0;
+    for (unsigned cp = 1; cp < 0x110000; cp++) {
+        unsigned char b[4];
+        size_t n = encode(b, cp);
+        bool may = cp < 0xd800 || cp > 0xdfff;
+        for (size_t i = 0; i < sizeof steer / sizeof *steer; i++)
+            may = may && !(cp >= steer[i][0] && cp <= steer[i][1]);
+        bad += utf8_printable(b, n) != (may ? n : 0);
+    }
+    ok(!bad, "every code point is printable or one that steers: %zu wrong", bad);
+}
+
 /* Against the definition: encode every code point, and count the sequences of two and three bytes that are well formed. */
 static void characters(void)
 {
     size_t bad = 0, found = 0;
     for (unsigned cp = 1; cp < 0x110000; cp++) {
         unsigned char b[4];
-        size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
-        for (size_t i = n; i-- > 1;)
-            b[i] = 0x80 | (cp >> 6 * (n - 1 - i) & 63);
-        b[0] = n == 1 ? (unsigned char)cp : (unsigned char)((0xf00 >> n & 0xff) | cp >> 6 * (n - 1));
+        size_t n = encode(b, cp);
         bool surrogate = cp >= 0xd800 && cp < 0xe000;
         bad += utf8_length(b, n) != (surrogate ? 0 : n) || (n > 1 && utf8_length(b, n - 1) != 0);
     }
@@ -78,6 +103,7 @@ int main(void)
 {
     sentences();
     masks();
+    printable();
     characters();
     return done_testing();
 }
