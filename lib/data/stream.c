@@ -42,6 +42,17 @@ static const struct reserved *reserved_find(const char *name)
     return NULL;
 }
 
+static bool good_name(const char *name)
+{
+    size_t n = strlen(name);
+    return n >= 1 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == n;
+}
+
+bool column_name_free(const char *name)
+{
+    return good_name(name) && !reserved_find(name);
+}
+
 bool column_reserved(const struct column *c)
 {
     return c->rule == COLUMN_ENDS || reserved_find(c->name);
@@ -337,12 +348,6 @@ const char *stream_name(const struct stream_in *s)
 const json_t *stream_end(const struct stream_in *s)
 {
     return s->private->end;
-}
-
-static bool good_name(const char *name)
-{
-    size_t n = strlen(name);
-    return n >= 1 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == n;
 }
 
 /* The last word of an entry of cols: "row", "text", or anything that a later version may say. */

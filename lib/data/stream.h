@@ -69,6 +69,8 @@ void batch_add_text(struct batch *b, const char *name, const char *name_end, con
 const struct column *batch_column(const struct batch *b, const char *name);
 size_t column_bytes(const struct column *c);
 size_t column_entry(const struct column *c);        /* bytes of one entry along its first axis */
+/* May a column of one's own have this name? */
+bool column_name_free(const char *name);
 /* One of the columns that this format gives a meaning, the ends of texts included. */
 bool column_reserved(const struct column *c);
 /* Which entries of c, a column of b that is not COLUMN_BATCH, belong to rows [lo, hi): n from `from` on. */
