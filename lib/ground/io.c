@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "ground/io.h"
+#include "ground/end.h"
 #include "ground/mem.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
-enum { CHUNK = 1 << 17, WINDOW_LOG = 27, TEMPS = 64 };
+enum { CHUNK = 1 << 17, WINDOW_LOG = 27, PACKED_FREE = 8 << 20, PACKED_TIMES = 32 };
 
 /* ---- reading ---- */
 
@@ -25,7 +29,7 @@ struct io_in {
     int fd;
     bool regular, ended;        /* ended: read() has returned 0 */
     unsigned char *raw;         /* bytes as they came: raw[at, have) are not used yet */
-    size_t at, have;
+    size_t at, have, taken;     /* taken: of the input, in all */
     ZSTD_DStream *z;            /* NULL: not compressed */
     bool mid_frame;             /* the decoder is inside a frame */
     bool started;
@@ -82,12 +86,13 @@ void io_stop_on(const volatile sig_atomic_t *flag)
     stop_flag = flag;
 }
 
-static ssize_t fill(int fd, void *buf, size_t n)
+static ssize_t fill(struct io_in *in, void *buf, size_t n)
 {
     ssize_t r;
     do
-        r = read(fd, buf, n);
+        r = read(in->fd, buf, n);
     while (r < 0 && errno == EINTR && !(stop_flag && *stop_flag));
+    in->taken += r > 0 ? (size_t)r : 0;
     return r;
 }
 
@@ -96,7 +101,7 @@ static int refill(struct io_in *in)
 {
     if (in->at < in->have || in->ended)
         return 0;
-    ssize_t r = fill(in->fd, in->raw, CHUNK);
+    ssize_t r = fill(in, in->raw, CHUNK);
     if (r < 0)
         return err_sys("read error"), err_in(in->name);
     in->at = 0;
@@ -110,7 +115,7 @@ static int detect(struct io_in *in)
 {
     in->started = true;
     while (in->have < 4 && !in->ended) {
-        ssize_t r = fill(in->fd, in->raw + in->have, CHUNK - in->have);
+        ssize_t r = fill(in, in->raw + in->have, CHUNK - in->have);
         if (r < 0)
             return err_sys("read error"), err_in(in->name);
         in->have += (size_t)r;
@@ -167,7 +172,7 @@ ssize_t io_some(struct io_in *in, void *buf, size_t n)
     if (in->z)
         return decode(in, buf, n);
     if (n >= CHUNK && in->at == in->have && !in->ended) {  /* large reads go straight to their place */
-        ssize_t r = fill(in->fd, buf, n);
+        ssize_t r = fill(in, buf, n);
         if (r < 0)
             return err_sys("read error"), err_in(in->name);
         in->ended = r == 0;
@@ -235,6 +240,8 @@ const void *io_map(const char *path, size_t *len)
         p = mmap(NULL, *len, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED)
             p = NULL, err_sys("cannot map");
+        else
+            end_mapped(p, *len, path);
     }
     if (fd >= 0)
         close(fd);
@@ -245,8 +252,10 @@ const void *io_map(const char *path, size_t *len)
 
 void io_unmap(const void *p, size_t len)
 {
-    if (p && len)
-        munmap((void *)(uintptr_t)p, len);
+    if (!p || !len)
+        return;
+    end_unmapped(p);
+    munmap((void *)(uintptr_t)p, len);
 }
 
 char *io_slurp(const char *path, size_t limit, size_t *len)
@@ -264,8 +273,11 @@ char *io_slurp(const char *path, size_t limit, size_t *len)
         if (r == 0)
             break;
         n += (size_t)r;
-        if (n > limit) {
-            err_data("larger than %zu bytes", limit);
+        if (n > limit || (in->z && n > PACKED_FREE && n / PACKED_TIMES > in->taken)) {
+            if (n > limit)
+                err_data("larger than %zu bytes", limit);
+            else
+                err_data("unpacks to more than 8 MiB and %d times its size", PACKED_TIMES);
             err_in(in->name);
             goto bad;
         }
@@ -284,75 +296,162 @@ bad:
 
 struct io_out {
     char *name;                 /* for messages */
-    char *final;                /* NULL: written in place */
-    int fd, temp;               /* temp: slot in temps[], -1 when there is none */
+    char *final, *temp;         /* NULL: written in place */
+    int fd, slot;               /* slot: of temp, see end.h */
     ZSTD_CCtx *z;
     unsigned char *packed;
     size_t packed_cap;
 };
 
-/* Names a signal handler may unlink: set before the file exists, cleared after the rename. */
-static char *volatile temps[TEMPS];
-
-static void remove_temps(void)
-{
-    for (int i = 0; i < TEMPS; i++)
-        if (temps[i])
-            unlink(temps[i]);
-}
-
-static void on_signal(int sig)
-{
-    int saved = errno;
-    remove_temps();
-    signal(sig, SIG_DFL);
-    raise(sig);
-    errno = saved;
-}
-
-void io_hold_standard(void)
+int io_hold_standard(void)
 {
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
-            mem_die(0);
-}
-
-void io_tidy_on_signals(void)
-{
-    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-    atexit(remove_temps);
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct sigaction sa = { .sa_handler = on_signal }, old;
-        sigaction(signals[i], NULL, &old);
-        if (old.sa_handler != SIG_IGN)
-            sigaction(signals[i], &sa, NULL);
-    }
-}
-
-static int create_temp(struct io_out *out, const char *path)
-{
-    int slot = 0;
-    while (slot < TEMPS && temps[slot])
-        slot++;
-    if (slot == TEMPS)
-        return errno = EMFILE, -1;
-    const char *base = strrchr(path, '/');
-    base = base ? base + 1 : path;
-    char *temp = mem_format("%.*s.%s.%ld.part", (int)(base - path), path, base, (long)getpid());
-    temps[slot] = temp;
-    out->fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (out->fd < 0 && errno == EEXIST && unlink(temp) == 0)    /* left by a killed process with our number */
-        out->fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (out->fd < 0) {
-        int saved = errno;
-        temps[slot] = NULL;
-        free(temp);
-        errno = saved;
-        return -1;
-    }
-    out->temp = slot;
-    out->final = mem_string(path);
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0)
+            return err_sys("/dev/null: cannot open");
     return 0;
+}
+
+/* ---- names of outputs ---- */
+
+/* The descriptor that a path stands for ("/dev/fd/3", what /dev/stdout leads to), or -1: opened by such a name a file would
+ * begin anew instead of going on where the shell has it. */
+static int descriptor_of(const char *path)
+{
+    static const char *const folders[] = { "/dev/fd/", "/proc/self/fd/" };
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        const char *digits = path + strlen(folders[i]);
+        if (!strncmp(path, folders[i], strlen(folders[i])) && *digits && strlen(digits) < 6 &&
+            digits[strspn(digits, "0123456789")] == 0)
+            return atoi(digits);
+    }
+    return -1;
+}
+
+/* What the symbolic link at path says, from the working directory; NULL when it is none. */
+static char *follow(const char *path)
+{
+    char text[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    ssize_t n = readlink(path, text, sizeof text - 1);
+    if (n < 0)
+        return NULL;
+    text[n] = 0;
+    return *text == '/' || !slash ? mem_string(text) : mem_format("%.*s/%s", (int)(slash - path), path, text);
+}
+
+/* Where an output goes that is asked for at path: links are followed, to a file that may not exist yet, and stay. */
+static char *resolve(const char *path)
+{
+    enum { LINKS = 40 };
+    char *at = mem_string(path);
+    for (int i = 0; i < LINKS && descriptor_of(at) < 0; i++) {
+        char *next = follow(at);
+        if (!next)
+            return at;
+        free(at);
+        at = next;
+    }
+    return at;
+}
+
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+enum { BASE_MAX = 200 };        /* bytes of the final name in a temporary one, which has a limit of its own */
+
+static char *temp_name(const char *path)
+{
+    const char *base = base_of(path);
+    uint64_t number;
+    struct timespec t;
+    if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number) {
+        clock_gettime(CLOCK_REALTIME, &t);
+        number = (uint64_t)t.tv_nsec << 32 ^ (uint64_t)t.tv_sec ^ (uint64_t)getpid() << 16;
+    }
+    return mem_format("%.*s.%.*s.%010llx.part", (int)(base - path), path, BASE_MAX, base,
+                      (unsigned long long)number & 0xffffffffff);
+}
+
+/* Is `entry` what temp_name() could have made for base? */
+static bool is_part_of(const char *entry, const char *base)
+{
+    size_t n = strlen(base) < BASE_MAX ? strlen(base) : BASE_MAX;
+    return entry[0] == '.' && !strncmp(entry + 1, base, n) && entry[1 + n] == '.' &&
+           strspn(entry + 2 + n, "0123456789abcdef") == 10 && !strcmp(entry + 12 + n, ".part");
+}
+
+static bool is_held(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    bool held = fd < 0 || flock(fd, LOCK_SH | LOCK_NB);
+    if (fd >= 0)
+        close(fd);
+    return held;
+}
+
+char *io_left_part(const char *path)
+{
+    char *final = resolve(path), *part = NULL;
+    const char *base = base_of(final);
+    char *folder = base > final ? mem_bytes(final, (size_t)(base - final)) : mem_string("./");
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && !part && (e = readdir(d));)
+        if (is_part_of(e->d_name, base)) {
+            part = mem_format("%s%s", base > final ? folder : "", e->d_name);
+            if (is_held(part))
+                free(part), part = NULL;
+        }
+    if (d)
+        closedir(d);
+    free(folder);
+    free(final);
+    return part;
+}
+
+/* ---- temporary files ---- */
+
+/* Open a new file under a name that nobody has, and hold a lock on it while it is written, by which io_left_part() knows that it
+ * is. Whoever removed it meanwhile, taking it for left behind, makes us try again. */
+static int open_temp(struct io_out *out, mode_t mode)
+{
+    enum { TRIES = 100 };
+    struct stat st;
+    for (int i = 0; i < TRIES; i++) {
+        out->temp = temp_name(out->final);
+        out->slot = end_remove(out->temp);
+        if (out->slot < 0)
+            return errno = EMFILE, -1;
+        out->fd = open(out->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        if (out->fd >= 0) {
+            flock(out->fd, LOCK_EX);            /* a file system without locks has none to be seen either */
+            if (fstat(out->fd, &st) == 0 && st.st_nlink)
+                return 0;
+            close(out->fd);
+        }
+        int saved = errno;
+        end_keep(out->slot);
+        free(out->temp);
+        out->temp = NULL;
+        errno = saved;
+        if (out->fd < 0 && errno != EEXIST)
+            return -1;
+    }
+    return -1;
+}
+
+/* The file that is replaced gives its successor owner and rights, as if it were written over. */
+static void take_rights(int fd, const struct stat *old)
+{
+    mode_t mode = old->st_mode & 0777;
+    if (geteuid() == 0 && fchown(fd, old->st_uid, (gid_t)-1))
+        mode &= ~(mode_t)077;
+    if (fchown(fd, (uid_t)-1, old->st_gid))
+        mode &= ~(mode_t)070;
+    if (fchmod(fd, mode))
+        fchmod(fd, 0600);
 }
 
 static void release(struct io_out *out)
@@ -360,25 +459,39 @@ static void release(struct io_out *out)
     ZSTD_freeCCtx(out->z);
     free(out->packed);
     free(out->final);
+    free(out->temp);
     free(out->name);
     free(out);
+}
+
+/* Sets fd, and for a file of its own also final and temp. */
+static int open_output(struct io_out *out, const char *path)
+{
+    struct stat st;
+    char *final = resolve(path);
+    int fd = descriptor_of(final), missing = stat(final, &st);
+    if (fd >= 0) {
+        out->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    } else if (!missing && !S_ISREG(st.st_mode)) {      /* a device or a pipe cannot be renamed over */
+        out->fd = open(final, O_WRONLY | O_CLOEXEC);
+    } else {
+        out->final = final;
+        if (open_temp(out, missing ? 0666 : st.st_mode & 0777))
+            return -1;
+        if (!missing)
+            take_rights(out->fd, &st);
+        return 0;
+    }
+    free(final);
+    return out->fd < 0 ? -1 : 0;
 }
 
 struct io_out *io_create(const char *path, int zlevel)
 {
     struct io_out *out = mem_zero(1, sizeof *out);
     bool std = !path || !strcmp(path, "-");
-    struct stat st;
-    out->temp = -1;
     out->name = mem_string(std ? "<stdout>" : path);
-    if (std) {
-        out->fd = fcntl(1, F_DUPFD_CLOEXEC, 3);     /* closing the copy reports late errors as closing 1 would */
-    } else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {   /* a device or a pipe cannot be renamed over */
-        out->fd = open(path, O_WRONLY | O_CLOEXEC);
-    } else if (create_temp(out, path)) {
-        out->fd = -1;
-    }
-    if (out->fd < 0) {
+    if (open_output(out, std ? "/dev/fd/1" : path)) {   /* closing a copy of 1 reports late errors as closing 1 would */
         err_sys("cannot create");
         err_in(out->name);
         release(out);
@@ -463,14 +576,14 @@ static int open_folder_of(const char *path)
     return fd;
 }
 
-/* Rename to the final name and make that last. A failure leaves no file, not even a complete one. */
+/* Rename to the final name and make that last. Once renamed it stays: what it replaced is gone. */
 static int take_name(const char *temp, const char *final)
 {
     int folder = open_folder_of(final), bad = 0;
     if (rename(temp, final))
         bad = err_sys("cannot rename to it");
     else if (folder >= 0 && fsync(folder) && errno != EINVAL)
-        bad = err_sys("write error"), unlink(final);
+        bad = err_sys("is complete, but may not outlast a failure of the system: its folder cannot be written");
     if (folder >= 0)
         close(folder);
     return bad;
@@ -484,12 +597,10 @@ int io_commit(struct io_out *out)
     if (close(out->fd) && !bad)
         bad = err_sys("write error");
     if (out->final) {
-        char *temp = temps[out->temp];
-        bad = bad ? bad : take_name(temp, out->final);
+        bad = bad ? bad : take_name(out->temp, out->final);
         if (bad)
-            unlink(temp);
-        temps[out->temp] = NULL;
-        free(temp);
+            unlink(out->temp);
+        end_keep(out->slot);
     }
     if (bad)
         err_in(out->name);
@@ -502,11 +613,9 @@ void io_abort(struct io_out *out)
     if (!out)
         return;
     close(out->fd);
-    if (out->temp >= 0) {
-        char *temp = temps[out->temp];
-        unlink(temp);
-        temps[out->temp] = NULL;
-        free(temp);
+    if (out->final) {
+        unlink(out->temp);
+        end_keep(out->slot);
     }
     release(out);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
+#include "ground/end.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -11,8 +12,10 @@ const char *mem_program = "saetools";
 
 void mem_die(size_t wanted)
 {
-    fprintf(stderr, "%s: out of memory (%zu bytes wanted)\n", mem_program, wanted);
-    exit(1);
+    char line[200];
+    int n = wanted ? snprintf(line, sizeof line, "%s: out of memory (%zu bytes wanted)\n", mem_program, wanted)
+                   : snprintf(line, sizeof line, "%s: out of memory\n", mem_program);
+    end_now(1, line, n < (int)sizeof line ? (size_t)n : sizeof line);
 }
 
 static size_t product(size_t count, size_t size)

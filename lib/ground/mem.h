@@ -1,6 +1,6 @@
 /* mem: allocation that never returns NULL.
  *
- * Running out of memory ends the program with one line and status 1; atexit handlers remove what was half written.
+ * Running out of memory, in whatever thread, ends the program with one line and status 1 (end_now()).
  * Everything here is released with free(). */
 /* SPDX-License-Identifier: MIT */
 #ifndef MEM_H
@@ -25,7 +25,7 @@ char *mem_string(const char *s);
 char *mem_bytes(const void *p, size_t n);
 char *mem_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Say "out of memory" and exit 1. */
+/* Say "out of memory" (wanted 0: how much is not known) and exit 1. */
 void mem_die(size_t wanted) __attribute__((noreturn));
 
 #endif

@@ -77,18 +77,59 @@ int opt_real(const char *text, double *out)
     return 0;
 }
 
+/* Multiply *v by 10^e, exactly; -1 where that is no whole number or too large. */
+static int shift(int64_t *v, long e)
+{
+    for (; e > 0 && *v; e--)
+        if (__builtin_mul_overflow(*v, 10, v))
+            return -1;
+    for (; e < 0 && *v; e++, *v /= 10)
+        if (*v % 10)
+            return -1;
+    return 0;
+}
+
+/* Digits, one point among them at most: *v without the point, *e minus how many stand behind it. NULL where there are none. */
+static const char *take_digits(const char *at, int64_t *v, long *e)
+{
+    bool point = false, any = false;
+    int64_t sign = *at == '-' ? -1 : 1;
+    at += *at == '-' || *at == '+';
+    for (*v = 0, *e = 0;; at++) {
+        if (*at == '.' && !point) {
+            point = true;
+        } else if (*at >= '0' && *at <= '9') {
+            if (__builtin_mul_overflow(*v, 10, v) || __builtin_add_overflow(*v, sign * (*at - '0'), v))
+                return NULL;
+            any = true;
+            *e -= point;
+        } else {
+            return any ? at : NULL;
+        }
+    }
+}
+
 int opt_count(const char *text, int64_t *out)
 {
-    char *end;
-    if (!*text || strchr(" \t\n", *text))
+    static const char units[] = "KkMG";
+    static const int powers[] = { 3, 3, 6, 9 };
+    int64_t v;
+    long e, more;
+    const char *at = take_digits(text, &v, &e), *unit;
+    if (!at)
         return -1;
-    errno = 0;
-    long long v = strtoll(text, &end, 10), unit = 1;
-    if (*end && end[1] == 0)
-        unit = *end == 'K' || *end == 'k' ? 1000 : *end == 'M' ? 1000000 : *end == 'G' ? 1000000000 : 0;
-    else if (*end)
-        return -1;
-    if (end == text || errno || !unit || __builtin_mul_overflow(v, unit, &v))
+    if (*at == 'e' || *at == 'E') {
+        char *end;
+        more = strtol(at + 1, &end, 10);
+        if (end == at + 1 || strchr(" \t\n", at[1]) || more < -1000 || more > 1000)
+            return -1;
+        e += more;
+        at = end;
+    } else if (*at && (unit = strchr(units, *at))) {
+        e += powers[unit - units];
+        at++;
+    }
+    if (*at || shift(&v, e))
         return -1;
     *out = v;
     return 0;

@@ -14,7 +14,7 @@ enum opt_type {
     OPT_END,            /* ends the table */
     OPT_GROUP,          /* a heading in --help: .help */
     OPT_FLAG,           /* bool * */
-    OPT_COUNT,          /* int64_t *, a whole number; K, M, G stand for 10^3, 10^6, 10^9 */
+    OPT_COUNT,          /* int64_t *, a whole number: 1000000, 1e6, 1M, 1.5K; K, M, G stand for 10^3, 10^6, 10^9 */
     OPT_REAL,           /* double * */
     OPT_STRING,         /* const char ** */
     OPT_CHOICE,         /* int *, an index into .choices */
@@ -89,7 +89,8 @@ char **opt_history(size_t *n);
 /* Misuse found after parsing: "tool: sentence", exit 2. */
 void opt_misuse(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* A number in full: 0, or -1 when text is not exactly one. opt_count takes K, M, G. */
+/* A number in full: 0, or -1 when text is not exactly one. opt_count takes 1.5e6 and K, M, G where
+ * that is whole, exactly. */
 int opt_real(const char *text, double *out);
 int opt_count(const char *text, int64_t *out);
 

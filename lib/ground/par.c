@@ -63,7 +63,10 @@ void par_start(int threads)
 static void launch(void)
 {
     sigset_t all, old;
-    sigfillset(&all);           /* signals are for the main thread */
+    sigfillset(&all);           /* signals are for the main thread, but for those that a thread brings upon itself */
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGPIPE);
+    sigdelset(&all, SIGXFSZ);
     pthread_sigmask(SIG_BLOCK, &all, &old);
     for (int i = pool.running; i < pool.threads; i++) {
         pthread_t id;

@@ -2,22 +2,56 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "maths/blas.h"
+#include "ground/mem.h"
+#include "ground/par.h"
 
 #include <cblas.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
+
+static int is_room(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p != MAP_FAILED && munmap(p, bytes) == 0;
+}
+
+/* OpenBLAS tries for ever to get memory that it is refused, but it keeps what it has once had: let it have now what one
+ * product in each thread takes, as far as there is room. With room for fewer, there are fewer threads. */
+static void reserve(void)
+{
+    enum { MOST = 128, EACH = (32 << 22) + (1 << 20) };     /* its largest buffer, 128 MiB, of which it uses little */
+    void *(*take)(int), (*give)(void *), *held[MOST];
+    int n = 0, wanted = par_threads() < MOST ? par_threads() : MOST;
+    *(void **)&take = dlsym(RTLD_DEFAULT, "blas_memory_alloc");
+    *(void **)&give = dlsym(RTLD_DEFAULT, "blas_memory_free");
+    if (!take || !give)
+        return;
+    while (n < wanted && is_room(EACH))
+        held[n++] = take(0);
+    for (int i = 0; i < n; i++)
+        give(held[i]);
+    if (!n)
+        mem_die(EACH);
+    if (n < wanted)
+        par_start(n);
+}
 
 void blas_start(void)
 {
+    static int started;
     void (*openblas)(int), (*blis)(long);
+    if (started++)
+        return;
     *(void **)&openblas = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
     *(void **)&blis = dlsym(RTLD_DEFAULT, "bli_thread_set_num_threads");
     if (openblas)
         openblas(1);
     if (blis)
         blis(1);
+    reserve();
 }
 
 /* Kernel sets that were written for AVX-512. */

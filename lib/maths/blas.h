@@ -5,7 +5,8 @@
 
 #include <stddef.h>
 
-/* Tell the BLAS to use one thread. Called by every tool that multiplies, before the first product. */
+/* Tell the BLAS to use one thread, and take the memory that products on every thread of the pool need; where there is less,
+ * the pool gets fewer threads. Called by every tool that multiplies, before the first product. */
 void blas_start(void);
 /* The kernel set in use ("Cooperlake"), or "unknown". When the CPU has AVX-512 but OPENBLAS_CORETYPE holds the BLAS to
  * older kernels, *slow (may be NULL) is set to the name of the variable, else to NULL. */

@@ -24,6 +24,9 @@ void ids_push(struct ids *list, uint32_t id);
 
 /* Load DIR/tokenizer.json. NULL and a sentence (with the path) on failure. */
 struct tokenizer *tokenizer_load(const char *dir);
+/* The same where a model may do without: 0 with *out NULL when DIR has no tokenizer.json; -1 and a sentence when there is one
+ * that cannot be read or used. */
+int tokenizer_find(const char *dir, struct tokenizer **out) ERR_CHECKED;
 void tokenizer_free(struct tokenizer *t);
 
 /* One more than the largest id, added tokens included. */
@@ -38,7 +41,9 @@ int tokenizer_byte(int32_t c);
 
 /* Tokenise a document that arrives in pieces: append to out what is settled, keep what the next bytes could change.
  * `last` ends the document and settles everything. Pieces may cut a character anywhere; the ids do not depend on where
- * the cuts are. Memory follows the longest stretch without white space, not the document. */
-void tokenizer_feed(struct tokenizer *t, const void *bytes, size_t n, bool last, struct ids *out);
+ * the cuts are. Memory follows the longest stretch that cannot be cut (a run of letters, of digits, of white space), not the
+ * document: some fifty bytes a byte. One of more than 1 MiB is an error: -1 and a sentence; then the tokenizer is of no use
+ * any more. */
+int tokenizer_feed(struct tokenizer *t, const void *bytes, size_t n, bool last, struct ids *out) ERR_CHECKED;
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/fitresume.h"
+#include "data/jsonfile.h"
 #include "files/fitstate.h"
+#include "ground/end.h"
 #include "ground/mem.h"
 
 #include <inttypes.h>
@@ -13,7 +15,7 @@
 static void on_stop(int number)
 {
     if (fitrows_stop) {                 /* a second time: at once */
-        io_tidy_on_signals();
+        end_tidy_on_signals();
         raise(number);
     }
     fitrows_stop = number;
@@ -89,7 +91,7 @@ void fitresume_stop(struct fit_run *r)
     }
     tool_progress_end();
     int number = fitrows_stop;
-    io_tidy_on_signals();
+    end_tidy_on_signals();
     raise(number);
 }
 
@@ -100,7 +102,7 @@ void fitresume_settle(struct fit_run *r)
     if (!r->checkpoint)
         return;
     fitresume_save(r);
-    io_tidy_on_signals();
+    end_tidy_on_signals();
     if (fitrows_stop)                   /* it came while that was written */
         raise(fitrows_stop);
 }
@@ -149,7 +151,7 @@ static const char *argument(const json_t *args, const char *name)
 static void compare_options(const struct fit_run *r, const json_t *meta)
 {
     char *text = options_text();
-    json_t *now = json_loads(text, 0, NULL), *then = json_loads(meta_text(meta, "options"), 0, NULL), *word;
+    json_t *now = jsonfile_value(text), *then = jsonfile_value(meta_text(meta, "options")), *word;
     const json_t *const side[] = { now, then };
     size_t i;
     for (int s = 0; s < 2; s++)

@@ -98,9 +98,11 @@ int logitlist_main(const struct sae *sae, const char *path, const char *model, c
     if (!g.m)
         tool_die();
     choose_hook(path, hook);
-    struct tokenizer *tokenizer = tokenizer_load(model);
+    struct tokenizer *tokenizer;
+    if (tokenizer_find(model, &tokenizer))
+        tool_die();
     if (!tokenizer)
-        tool_warn("note: %s; tokens have no text", err_text());
+        tool_warn("note: %s has no tokenizer.json: tokens have no text", model);
     g.k = k < lm_shape(g.m)->n_vocab ? k : lm_shape(g.m)->n_vocab;
     g.up = mem_alloc(AT_ONCE * BLOCKS * g.k, sizeof *g.up);
     g.down = mem_alloc(AT_ONCE * BLOCKS * g.k, sizeof *g.down);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/tool.h"
+#include "ground/end.h"
 #include "ground/mem.h"
 #include "ground/par.h"
 
@@ -69,13 +70,25 @@ static void *json_room(size_t n)
     return mem_alloc(n, 1);
 }
 
+void tool_left_part(const char *path)
+{
+    char *part = opt.quiet ? NULL : io_left_part(path);
+    if (part)
+        tool_warn("note: %s is what a killed run has left of this output: remove it", part);
+    free(part);
+}
+
 void tool_begin(int *argc, char ***argv, const struct opt_usage *usage, const struct opt *table)
 {
-    io_hold_standard();
+    mem_program = usage->tool;
+    if (io_hold_standard())
+        tool_die();
     json_set_alloc_funcs(json_room, free);
     opt_parse(argc, argv, usage, table);
-    io_tidy_on_signals();
+    end_tidy_on_signals();
     par_start((int)opt.threads);
+    if (opt.output)
+        tool_left_part(opt.output);
 }
 
 /* ---- streams in ---- */
@@ -221,6 +234,8 @@ struct stream_out *tool_create_at(const char *path, json_t *head, char **inputs,
 {
     json_t *entry = opt.no_history ? NULL : tool_history(inputs, n);
     add_history(head, entry);
+    if (path && path != opt.output)
+        tool_left_part(path);
     struct stream_out *out = create(path, head);
     json_decref(entry);
     json_decref(head);

@@ -16,6 +16,9 @@ void tool_die_data(const char *format, ...) __attribute__((noreturn, format(prin
 void tool_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void tool_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Note on stderr (unless -q) a temporary file that a killed run left of an output; tool_begin() does so for -o. */
+void tool_left_part(const char *path);
+
 /* Options parsed, signal handlers set, threads started. Every main() begins with it. */
 void tool_begin(int *argc, char ***argv, const struct opt_usage *usage, const struct opt *table);
 

@@ -134,6 +134,14 @@ int where_words(struct where *w, const char *words)
     }
 }
 
+void where_options(struct where *w, const char *where, const char *token)
+{
+    if (where && where_words(w, where))
+        opt_misuse("--where: %s", err_text());
+    if (token)
+        where_token(w, token);
+}
+
 void where_free(struct where *w)
 {
     for (size_t i = 0; i < w->n; i++) {

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "ground/end.h"
+#include "ground/err.h"
+#include "ground/mem.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { TEMPS = 64, MAPS = 1024, NAME = 200 };
+
+/* ---- temporary files ---- */
+
+static char *volatile temps[TEMPS];
+
+int end_remove(char *path)
+{
+    for (int slot = 0; slot < TEMPS; slot++)
+        if (!temps[slot]) {
+            temps[slot] = path;
+            return slot;
+        }
+    return -1;
+}
+
+void end_keep(int slot)
+{
+    temps[slot] = NULL;
+}
+
+static void remove_temps(void)
+{
+    for (int i = 0; i < TEMPS; i++)
+        if (temps[i])
+            unlink(temps[i]);
+}
+
+void end_now(int status, const char *line, size_t n)
+{
+    static atomic_flag ending = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set(&ending))
+        for (;;)
+            pause();
+    remove_temps();
+    while (n) {
+        ssize_t w = write(2, line, n);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w <= 0)
+            break;
+        line += w;
+        n -= (size_t)w;
+    }
+    _exit(status);
+}
+
+/* ---- mapped files ---- */
+
+/* More files than there is room for are read without this safety. */
+static struct {
+    const char *volatile p;
+    volatile size_t n;
+    char name[NAME];
+} maps[MAPS];
+
+void end_mapped(const void *p, size_t n, const char *name)
+{
+    for (int i = 0; i < MAPS; i++)
+        if (!maps[i].p) {
+            maps[i].n = n;
+            err_mask(maps[i].name, NAME, name);
+            maps[i].p = p;
+            return;
+        }
+}
+
+void end_unmapped(const void *p)
+{
+    for (int i = 0; i < MAPS; i++)
+        if (maps[i].p == p)
+            maps[i].p = NULL;
+}
+
+/* Put together by hand: printf may not be called from here. */
+static void die_of_map(const char *name)
+{
+    static const char why[] = ": cannot be read any more: it was cut short while in use, or its disk fails\n";
+    const char *const part[] = { mem_program, ": ", name, why };
+    char line[2 * NAME + sizeof why];
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        for (const char *c = part[i]; *c && n < sizeof line; c++)
+            line[n++] = *c;
+    end_now(ERR_SYSTEM, line, n);
+}
+
+static void on_bad_read(int sig, siginfo_t *info, void *context)
+{
+    const char *at = info->si_addr;
+    (void)context;
+    for (int i = 0; i < MAPS; i++) {
+        const char *p = maps[i].p;
+        if (p && at >= p && (size_t)(at - p) < maps[i].n)
+            die_of_map(maps[i].name);
+    }
+    remove_temps();
+    signal(sig, SIG_DFL);               /* not ours: it happens again as we return */
+}
+
+/* ---- signals ---- */
+
+static void on_signal(int sig)
+{
+    int saved = errno;
+    remove_temps();
+    signal(sig, SIG_DFL);
+    raise(sig);
+    errno = saved;
+}
+
+static void handle(int sig, const struct sigaction *how)
+{
+    struct sigaction old;
+    sigaction(sig, NULL, &old);
+    if ((old.sa_flags & SA_SIGINFO) || old.sa_handler != SIG_IGN)
+        sigaction(sig, how, NULL);
+}
+
+void end_tidy_on_signals(void)
+{
+    static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ };
+    struct sigaction end = { .sa_handler = on_signal }, bad_read = { .sa_sigaction = on_bad_read, .sa_flags = SA_SIGINFO };
+    static bool entered;
+    if (!entered && atexit(remove_temps) == 0)
+        entered = true;
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        handle(signals[i], &end);
+    handle(SIGBUS, &bad_read);
+}
