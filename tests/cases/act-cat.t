@@ -121,7 +121,7 @@ for ([ 'f32', 'f32' ], [ 'f16', 'f16' ], [ 'bf16', 'f32' ]) {
 runs(qw(act-cat --to npy --head 0 -o out.npy a.saes));
 is_deeply(npy_read('out.npy')->{shape}, [ 0, $d ], 'no rows');
 is(runs(qw(act-cat --from npy --to npy a.npy)), file_read('a.npy'), '.npy through: the same file');
-misuse(3, qr/c\.saes: codes have no fixed width: --to tsv/, qw(act-cat --to npy c.saes));
+misuse(3, qr/c\.saes: codes have no fixed width: --to npz or tsv/, qw(act-cat --to npy c.saes));
 misuse(2, qr/bf16/, qw(act-cat --to npy -t bf16 a.saes));
 
 my ($names, $table) = tsv_read(scalar runs(qw(act-cat --to tsv a.saes)));
