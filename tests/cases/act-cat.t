@@ -98,6 +98,12 @@ misuse(3, qr/cut\.npy: cut short in row 3$/, qw(act-cat --from npy -o out2 cut.n
 file_write('cut.raw', substr file_read('a.raw'), 0, 50);
 misuse(3, qr/cut\.raw: cut short in row 2$/, qw(act-cat --from raw -d 5 -o out2 cut.raw));
 misuse(3, qr/a\.npy: a \.npy file, not a stream: act-cat --from npy reads it/, qw(act-cat a.npy));
+st_write('s.sae', [ [ 'W_dec', 'F32', [ 2, 2 ], [ 1 .. 4 ] ] ]);
+misuse(3, qr/s\.sae: a safetensors file, not a stream: a dictionary is named before the streams/, qw(act-cat s.sae));
+file_write('zip', "PK\3\4 and so on");
+misuse(3, qr/zip: a zip file \(\.npz\?\), not a stream/, qw(act-cat zip));
+file_write('other', 'some text');
+misuse(3, qr/other: not a stream of activations or codes/, qw(act-cat other));
 misuse(3, qr/a\.saes: not an npy file/, qw(act-cat --from npy a.saes));
 npy_write('nan.npy', '<f4', [ 3, 2 ], [ 1, 2, 3, 9**9**9, 5, 6 ]);
 misuse(3, qr/row 1: a value that is not finite/, qw(act-cat --from npy nan.npy));
