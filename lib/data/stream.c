@@ -18,7 +18,7 @@ void batch_add(struct batch *b, const char *name, enum dtype type, size_t items,
                const void *data)
 {
     if (b->cols == STREAM_COLUMNS)
-        mem_die(b->cols);
+        mem_limit("more columns than a batch may have");
     b->col[b->cols++] = (struct column){ .name = name, .type = type, .rank = width ? 2 : 1,
                                          .shape = { items, width }, .row = row, .data = data };
 }
