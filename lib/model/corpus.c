@@ -280,9 +280,8 @@ static int feed_object(struct corpus *c, size_t n)
         bad = err_data("not a JSON object");
     else if (!json_is_string(text))
         bad = err_data("no \"text\" string in the object");
-    else
-        bad = take_fields(c, j, rounded) ||
-              tokenizer_feed(c->t, json_string_value(text), json_string_length(text), true, &c->ids) ? -1 : 0;
+    else if (!(bad = take_fields(c, j, rounded)))
+        bad = tokenizer_feed(c->t, json_string_value(text), json_string_length(text), true, &c->ids);
     json_decref(j);
     c->doc_ended = true;
     return bad ? line_error(c) : 0;
