@@ -363,7 +363,7 @@ sub batch_add {
         my ($bin, $size) = (shift @bins, $SIZE{$type} // die "column type '$type'\n");
         $size *= $_ for @$shape;
         die "column '$name': " . length($bin) . " bytes for [@$shape] of $type\n" if length $bin != $size;
-        die "column '$name': fourth element '$row'\n" if defined $row && $row ne 'row';
+        die "column '$name': fourth element '$row'\n" if defined $row && $row !~ /^(?:row|text)\z/;
         $col{$name} = { type => $type, shape => $shape, bytes => $bin };
     }
     for (qw(doc ctx pos tok)) {
