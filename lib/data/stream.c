@@ -42,6 +42,17 @@ static const struct reserved *reserved_find(const char *name)
     return NULL;
 }
 
+static bool good_name(const char *name)
+{
+    size_t n = strlen(name);
+    return n >= 1 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == n;
+}
+
+bool column_name_free(const char *name)
+{
+    return good_name(name) && !reserved_find(name);
+}
+
 bool column_reserved(const struct column *c)
 {
     return c->rule == COLUMN_ENDS || reserved_find(c->name);
@@ -339,12 +350,6 @@ const json_t *stream_end(const struct stream_in *s)
     return s->private->end;
 }
 
-static bool good_name(const char *name)
-{
-    size_t n = strlen(name);
-    return n >= 1 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == n;
-}
-
 /* The last word of an entry of cols: "row", "text", or anything that a later version may say. */
 static int read_rule(const struct batch *b, struct column *c, const json_t *word)
 {
@@ -526,6 +531,8 @@ static int read_end(struct stream_in *s)
     p->end = p->frame.meta;
     p->frame.meta = NULL;
     p->in_section = false;
+    if (s->on_end)
+        s->on_end(s, s->on_end_arg);
     return 0;
 }
 

@@ -69,6 +69,8 @@ void batch_add_text(struct batch *b, const char *name, const char *name_end, con
 const struct column *batch_column(const struct batch *b, const char *name);
 size_t column_bytes(const struct column *c);
 size_t column_entry(const struct column *c);        /* bytes of one entry along its first axis */
+/* May a column of one's own have this name? */
+bool column_name_free(const char *name);
 /* One of the columns that this format gives a meaning, the ends of texts included. */
 bool column_reserved(const struct column *c);
 /* Which entries of c, a column of b that is not COLUMN_BATCH, belong to rows [lo, hi): n from `from` on. */
@@ -103,6 +105,8 @@ struct stream_in {
     uint64_t section, record, row;      /* row: read so far in this section */
     uint64_t total_rows, total_batches; /* over all sections */
     bool allow_nan;
+    void (*on_end)(const struct stream_in *s, void *arg);   /* NULL, or called at each end record */
+    void *on_end_arg;
     size_t most;                        /* rows handed out at once (0: no limit); longer records come in slices */
     struct stream_reading *private;
 };

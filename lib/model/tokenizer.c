@@ -61,8 +61,7 @@ static int32_t byte_to_char(int byte)
     return c;
 }
 
-/* -1 where no byte has this name. */
-static int char_to_byte(int32_t c)
+int tokenizer_byte(int32_t c)
 {
     static const uint8_t others[] = {
         0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10,
@@ -84,7 +83,7 @@ static struct entry make_entry(struct tokenizer *t, uint32_t id, const char *nam
     for (size_t i = 0; i < n && !e.literal;) {
         int32_t c;
         i += unicode_take(s + i, n - i, &c);
-        int b = char_to_byte(c);
+        int b = tokenizer_byte(c);
         uint8_t byte = (uint8_t)b;
         if (b >= 0)
             unicode_append(&t->pool, &byte, 1);

@@ -247,7 +247,7 @@ same("and is gone when zeroed", "sae-patch -e 'zero $feature' tied.sae few.saes 
 # sae-patch: what comes back of an untied feature that was zeroed
 ($feature) = shell('sae-encode untied.sae few.saes | sae-topk --alive -k 1') =~ /^(\d+)\t1\t/m;
 shell("sae-encode -o codes1.saes untied.sae few.saes
-    sae-patch -e 'zero $feature' untied.sae few.saes | sae-encode -o codes2.saes untied.sae");
+    sae-patch -q -e 'zero $feature' untied.sae few.saes | sae-encode -o codes2.saes untied.sae");
 my ($before, $after) = map { [ map { $_->{$feature} // 0 } @{ stream_read($_)->[0]{codes} } ] } qw(codes1.saes codes2.saes);
 my $untied = st_read('untied.sae');
 my ($e, $d) = ([ map { $_->[$feature] } @{ st_rows($untied, 'W_enc') } ], st_rows($untied, 'W_dec')->[$feature]);
