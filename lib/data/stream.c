@@ -531,6 +531,8 @@ static int read_end(struct stream_in *s)
     p->end = p->frame.meta;
     p->frame.meta = NULL;
     p->in_section = false;
+    if (s->on_end)
+        s->on_end(s, s->on_end_arg);
     return 0;
 }
 

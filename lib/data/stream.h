@@ -105,6 +105,8 @@ struct stream_in {
     uint64_t section, record, row;      /* row: read so far in this section */
     uint64_t total_rows, total_batches; /* over all sections */
     bool allow_nan;
+    void (*on_end)(const struct stream_in *s, void *arg);   /* NULL, or called at each end record */
+    void *on_end_arg;
     size_t most;                        /* rows handed out at once (0: no limit); longer records come in slices */
     struct stream_reading *private;
 };

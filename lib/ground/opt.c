@@ -561,9 +561,12 @@ char **opt_history(size_t *n)
             if (!value && o->type != OPT_FLAG)
                 continue;
             words = mem_grow(words, &cap, *n + 2, sizeof *words);
-            words[(*n)++] = mem_string(name_of(o));
-            if (value)
+            bool optional = o->arg && o->arg[0] == '[';     /* a value that may be missing is no word of its own */
+            words[(*n)++] = optional ? mem_format("%s=%s", name_of(o), value) : mem_string(name_of(o));
+            if (value && !optional)
                 words[(*n)++] = value;
+            else
+                free(value);
         }
     }
     return words;

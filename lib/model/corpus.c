@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE             /* memmem */
 #include "model/corpus.h"
+#include "data/jsonfile.h"
 #include "ground/io.h"
 #include "ground/mem.h"
 
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 1 << 16, LINE_LIMIT = 1 << 30 };
+enum { CHUNK = 1 << 16, LINE_LIMIT = 16 << 20 };
 
 struct corpus {
     char **paths;
@@ -141,11 +142,13 @@ static int read_more(struct corpus *c)
 
 /* ---- documents: each step hands a part of the input on, and sets doc_ended where a document ends ---- */
 
-static void feed(struct corpus *c, size_t n, bool last)
+static int feed(struct corpus *c, size_t n, bool last)
 {
-    tokenizer_feed(c->t, c->buf + c->at, n, last, &c->ids);
+    if (tokenizer_feed(c->t, c->buf + c->at, n, last, &c->ids))
+        return err_in(io_name(c->in));
     c->at += n;
     c->doc_ended = last;
+    return 0;
 }
 
 /* What could be the beginning of a separator stays until more has come. */
@@ -156,13 +159,15 @@ static int step_text(struct corpus *c)
     size_t n = c->have - c->at, keep = c->split_n ? c->split_n - 1 : 0;
     char *found = c->split ? memmem(c->buf + c->at, n, c->split, c->split_n) : NULL;
     if (found) {
-        feed(c, (size_t)(found - (c->buf + c->at)), true);
+        if (feed(c, (size_t)(found - (c->buf + c->at)), true))
+            return -1;
         c->at += c->split_n;
     } else if (c->in_ended) {
-        feed(c, n, true);
+        if (feed(c, n, true))
+            return -1;
         end_file(c);
     } else if (n > keep) {
-        feed(c, n - keep, false);
+        return feed(c, n - keep, false);
     }
     return 0;
 }
@@ -262,6 +267,8 @@ static int feed_object(struct corpus *c, size_t n)
 {
     json_error_t e;
     bool rounded;
+    if (jsonfile_check(c->buf + c->at, n, 0))
+        return line_error(c);
     json_t *j = parse_object(c->buf + c->at, n, &rounded, &e);
     const json_t *text = json_object_get(j, "text");
     int bad = 0;
@@ -274,7 +281,7 @@ static int feed_object(struct corpus *c, size_t n)
     else if (!json_is_string(text))
         bad = err_data("no \"text\" string in the object");
     else if (!(bad = take_fields(c, j, rounded)))
-        tokenizer_feed(c->t, json_string_value(text), json_string_length(text), true, &c->ids);
+        bad = tokenizer_feed(c->t, json_string_value(text), json_string_length(text), true, &c->ids);
     json_decref(j);
     c->doc_ended = true;
     return bad ? line_error(c) : 0;

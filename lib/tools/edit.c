@@ -232,12 +232,8 @@ static int do_silence(const struct reading *r)
 
 static int do_vector(const struct reading *r)
 {
-    size_t n;
     r->edit->act = EDIT_VECTOR;
-    r->edit->row = rowsfile_load(r->file, r->e->sae->d_model, &n);
-    if (r->edit->row && n != 1)
-        return err_data("%zu vectors where one is wanted", n), err_in(r->file);
-    if (!r->edit->row)
+    if (!(r->edit->row = rowsfile_vector(r->file, r->e->sae->d_model)))
         return -1;
     r->edit->n = 1;
     vec_scale(r->edit->row, (float)r->value, r->e->sae->d_model);

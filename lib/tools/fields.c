@@ -24,8 +24,6 @@ void fields_free(struct fields *f)
 {
     while (f->n)
         free(f->name[--f->n]);
-    free(f->cell.s);
-    f->cell = (struct text){ .s = NULL };
 }
 
 const struct column *fields_column(const struct batch *b, const char *name)
@@ -87,7 +85,7 @@ const char *fields_value(const struct batch *b, const struct column *c, size_t i
     return number;
 }
 
-static void print_cell(struct text *cell, struct table *t, const struct batch *b, const struct column *c, size_t i)
+static void print_cell(struct table *t, const struct batch *b, const struct column *c, size_t i)
 {
     char number[FIELDS_NUMBER];
     size_t len;
@@ -96,22 +94,18 @@ static void print_cell(struct text *cell, struct table *t, const struct batch *b
         return;
     }
     const char *value = fields_value(b, c, i, number, &len);
-    if (c->rule == COLUMN_ROW && value[0] != '-') {
+    if (c->rule == COLUMN_ROW && value[0] != '-')
         table_count(t, strtoull(value, NULL, 10));
-        return;
-    }
-    cell->n = 0;
-    text_plain(cell, "");
-    text_bytes(cell, (const uint8_t *)value, len);
-    table_text(t, cell->s);
+    else
+        table_bytes(t, value, len);
 }
 
-void fields_print(struct fields *f, struct table *t, const struct batch *b, size_t i)
+void fields_print(const struct fields *f, struct table *t, const struct batch *b, size_t i)
 {
     for (size_t k = 0; k < f->n; k++) {
         const struct column *c = fields_column(b, f->name[k]);
         if (c)
-            print_cell(&f->cell, t, b, c, i);
+            print_cell(t, b, c, i);
         else
             table_empty(t);
     }

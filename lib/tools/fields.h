@@ -13,7 +13,6 @@ enum { FIELDS_NUMBER = 32 };
 struct fields {
     size_t n;
     char *name[STREAM_COLUMNS];
-    struct text cell;                   /* private: the cell in hand */
 };
 
 /* The names of the fields of b, in its order, to f (zeroed before the first call). fields_free() releases them. */
@@ -24,7 +23,7 @@ const struct column *fields_column(const struct batch *b, const char *name);
 /* The value of c, a field of b, in row i: bytes of the text, or a number printed to `number`. */
 const char *fields_value(const struct batch *b, const struct column *c, size_t i, char number[FIELDS_NUMBER], size_t *len);
 /* Row i of b as f->n cells of t; a field that b lacks is an empty cell. */
-void fields_print(struct fields *f, struct table *t, const struct batch *b, size_t i);
+void fields_print(const struct fields *f, struct table *t, const struct batch *b, size_t i);
 /* The name a field has in a table whose other columns are named `taken` (n of them): its own, or "row." and that. A string of
  * the caller's. */
 char *fields_title(const char *name, const char *const *taken, size_t n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/where.h"
 #include "data/pick.h"
+#include "ground/hex.h"
 #include "ground/mem.h"
 #include "ground/opt.h"
 #include "tools/tool.h"
@@ -11,11 +12,6 @@
 #include <string.h>
 
 /* ---- words ---- */
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 char *where_bytes(const char *s, size_t *len)
 {
