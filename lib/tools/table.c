@@ -83,7 +83,7 @@ void text_json(struct text *t, const char *json)
         if (whole > 1 && !utf8_printable(p, n))
             put_json_escape(t, code_point(p, len));
         else
-            text_add(t, (const char *)p, len);
+            text_bytes(t, p, len);
     }
 }
 
