@@ -242,7 +242,7 @@ for my $sae (qw(tied.sae untied.sae)) {
 cmp_ok(scalar(shell("sae-encode tied.sae few.saes | sae-topk -f $feature") =~ /^\d/mg), '>', 0,
     "feature $feature fires");
 same("and is gone when zeroed", "sae-patch -e 'zero $feature' tied.sae few.saes | sae-encode --min 1e-5 tied.sae |
-    sae-topk -f $feature", "printf 'feature\\trank\\tvalue\\tdoc\\tpos\\tcontext\\n'");
+    sae-topk -f $feature", "printf 'feature\\trank\\tvalue\\tdoc\\tpos\\tcontext\\tcount\\tdensity\\n'");
 
 # sae-patch: what comes back of an untied feature that was zeroed
 ($feature) = shell('sae-encode untied.sae few.saes | sae-topk --alive -k 1') =~ /^(\d+)\t1\t/m;
