@@ -24,8 +24,9 @@ LIB_O  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c))
 TOOL_O := $(TOOLS:%=$(BUILD)/bin/%.o)
 UNIT   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 LIB    := $(BUILD)/libsaetools.a
+COMPLETE := saetools.bash _saetools
 
-all: $(TOOLS:%=$(BIN)/%)                ## build the tools into bin/
+all: $(TOOLS:%=$(BIN)/%) $(COMPLETE:%=$(BUILD)/completions/%)  ## build the tools into bin/, completions for shells into build/
 
 $(BIN)/%: $(BUILD)/bin/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -42,6 +43,16 @@ $(BUILD)/lib/data/dtype.o $(BUILD)/lib/data/stream.o: SPEED := -O3
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(OURS) $(SPEED) -MMD -MP -c -o $@ $<
+
+# Completions: the tools' own tables of options, behind the code that reads them.
+$(BUILD)/completions/options: $(TOOLS:%=$(BIN)/%)
+	@mkdir -p $(@D)
+	@for t in $(TOOLS); do lines=$$($(BIN)/$$t --completion) && printf '%s\n' "$$lines" | sed "s/^/$$t	/" || exit 1; done > $@
+TABLE = echo "IFS= read -r -d '' _saetools_table << 'END' || :"; cat $(BUILD)/completions/options; echo END
+$(BUILD)/completions/saetools.bash: lib/shell/completion.bash $(BUILD)/completions/options
+	@{ cat $<; echo; $(TABLE); echo 'complete -F _saetools $(TOOLS)'; } > $@
+$(BUILD)/completions/_saetools: lib/shell/completion.zsh $(BUILD)/completions/options
+	@{ echo '#compdef $(TOOLS)'; cat $<; echo; $(TABLE); echo '_saetools "$$@"'; } > $@
 
 # ---- what it needs ----
 DEPS     := gcc libc6-dev make pkg-config libopenblas-dev libzstd-dev libmsgpack-dev libjansson-dev libutf8proc-dev \
@@ -97,13 +108,34 @@ lint:                                   ## manual pages, shell scripts
 	for f in .ci/run pipelines/*/run pipelines/*/experiments pipelines/causal/common.sh; do bash -n $$f || exit 1; done
 
 # ---- installing ----
-install: all                            ## into $(DESTDIR)$(prefix)
-	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man7
-	install $(TOOLS:%=$(BIN)/%) $(DESTDIR)$(bindir)
-	for s in 1 5 7; do install -m 644 man/man$$s/*.$$s $(DESTDIR)$(mandir)/man$$s || exit 1; done
-uninstall:                              ## take it away again
-	cd $(DESTDIR)$(bindir) && rm -f $(TOOLS)
-	cd man && for f in man?/*; do rm -f $(DESTDIR)$(mandir)/$$f; done
+# DESTDIR is put in front of everything; STRIP= keeps the symbols of the programs.
+STRIP   ?= -s
+datadir ?= $(prefix)/share
+bashdir ?= $(datadir)/bash-completion/completions
+zshdir  ?= $(datadir)/zsh/site-functions
+OWN      = $(datadir)/saetools
+PAGES    = $(wildcard man/man?/*.[0-9])
+PIPES    = $(shell find pipelines -name out -prune -o -type f -print | sort)
+DIRS     = $(bindir) $(sort $(dir $(PAGES:man/%=$(mandir)/%))) $(bashdir) $(zshdir) $(sort $(dir $(PIPES:%=$(OWN)/%)))
+FILES    = $(TOOLS:%=$(bindir)/%) $(PAGES:man/%=$(mandir)/%) $(bashdir)/saetools $(TOOLS:%=$(bashdir)/%) \
+           $(zshdir)/_saetools $(PIPES:%=$(OWN)/%) $(OWN)/directories
+
+install: all                            ## into $(DESTDIR)$(prefix): programs, pages, completions, pipelines and their model
+	@mkdir -p $(BUILD)
+	for d in $(DIRS); do LC_ALL=C install -dv "$(DESTDIR)$$d" || exit 1; done > $(BUILD)/made
+	sed -n "s|^install: creating directory '$(DESTDIR)\(.*[^/]\)/*'\$$|\1|p" $(BUILD)/made >> $(DESTDIR)$(OWN)/directories
+	install $(STRIP) $(TOOLS:%=$(BIN)/%) $(DESTDIR)$(bindir)
+	for f in $(PAGES); do install -m 644 $$f $(DESTDIR)$(mandir)/$${f#man/} || exit 1; done
+	install -m 644 $(BUILD)/completions/saetools.bash $(DESTDIR)$(bashdir)/saetools
+	for t in $(TOOLS); do ln -sf saetools $(DESTDIR)$(bashdir)/$$t || exit 1; done
+	install -m 644 $(BUILD)/completions/_saetools $(DESTDIR)$(zshdir)
+	for f in $(PIPES); do test -x $$f && m=755 || m=644; install -m $$m $$f $(DESTDIR)$(OWN)/$$f || exit 1; done
+	rm -f $(BUILD)/made
+uninstall:                              ## take it away again, with the directories that install made and nobody else uses
+	@test ! -f $(DESTDIR)$(OWN)/directories || sort -ru $(DESTDIR)$(OWN)/directories > $(BUILD)/made
+	rm -f $(FILES:%=$(DESTDIR)%)
+	test ! -s $(BUILD)/made || while read -r d; do rmdir "$(DESTDIR)$$d" 2> /dev/null || :; done < $(BUILD)/made
+	rm -f $(BUILD)/made
 
 clean:                                  ## remove what was built
 	rm -rf build $(TOOLS:%=bin/%) pipelines/*/out
@@ -112,4 +144,5 @@ help:                                   ## this list
 
 .PHONY: all deps deps-dev demo test bench sanitize tsan coverage lint install uninstall clean help
 .SECONDARY:
+.DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

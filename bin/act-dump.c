@@ -21,6 +21,7 @@
 #include <string.h>
 
 enum { PIECE_ROWS = 512, GROUP_ROWS = 16384, GROUP_BYTES = 64 << 20 };
+enum { FIELDS = 24, FIELD_BYTES = 8 << 20 };    /* fields of a row; what they take in a record */
 enum { BOS_AUTO, BOS_YES, BOS_NO };
 
 static const char *const input_names[] = { "text", "lines", "jsonl", "ids", NULL };
@@ -28,7 +29,7 @@ static const char *const bos_names[] = { "auto", "yes", "no", NULL };
 static const char *const type_names[] = { "f32", "f16", "bf16", NULL };
 
 static struct {
-    const char *model, *pattern, *split;
+    const char *model, *pattern, *split, *fields;
     struct opt_list hooks;
     int64_t context, batch, rows;
     int input, bos, type;
@@ -50,6 +51,9 @@ static const struct opt table[] = {
     { .type = OPT_GROUP, .help = "Text" },
     { OPT_CHOICE, .name = "input", .var = &o.input, .arg = "FORM", .help = "a document is: a file (text), a line, the `text` "
       "field of a line's JSON object, a line of token ids", .choices = input_names, .numbers = true },
+    { OPT_STRING, .name = "fields", .var = &o.fields, .arg = "LIST", .help = "with --input jsonl: also write these fields of "
+      "the object, each as a column of text: FIELD or COLUMN=FIELD, separated by commas; a.b leads into an object",
+      .shown = "", .numbers = true },
     { OPT_STRING, .name = "split", .var = &o.split, .arg = "STR", .help = "also separates documents within a file; not itself "
       "a token", .shown = "", .numbers = true },
     { OPT_COUNT, .letter = 'c', .name = "context", .var = &o.context, .arg = "N", .help = "context length in tokens, BOS "
@@ -86,8 +90,17 @@ static struct {
     size_t *start, *skip;               /* (contexts + 1) where each begins; rows not kept at its beginning (0 or 1) */
     size_t contexts, tokens, rows, pieces;
     struct piece *piece;
-    size_t tok_cap, doc_cap, ctx_cap, start_cap, skip_cap, piece_cap;
+    char *value;                        /* of the fields of all contexts, joined */
+    uint32_t *value_end;                /* (contexts, fields) */
+    size_t tok_cap, doc_cap, ctx_cap, start_cap, skip_cap, piece_cap, value_cap, end_cap;
 } group;
+
+/* What --fields asks for: field i of the object becomes column name[i], its ends column end[i]. */
+static struct {
+    size_t n;
+    const char *path[FIELDS];
+    char *name[FIELDS], *end[FIELDS];
+} fields;
 
 /* One output: a hook and the rows of the group there. */
 struct sink {
@@ -110,9 +123,22 @@ static void group_reset(void)
     group.start[0] = 0;
 }
 
+/* The values of context i's fields, behind those of the contexts before it. */
+static void add_fields(const struct context *c, size_t i)
+{
+    size_t at = i && fields.n ? group.value_end[i * fields.n - 1] : 0, len = fields.n ? c->field_end[fields.n - 1] : 0;
+    group.value = mem_grow(group.value, &group.value_cap, at + len, 1);
+    group.value_end = mem_grow(group.value_end, &group.end_cap, (i + 1) * fields.n, sizeof *group.value_end);
+    if (len)
+        memcpy(group.value + at, c->fields, len);
+    for (size_t k = 0; k < fields.n; k++)
+        group.value_end[i * fields.n + k] = at + c->field_end[k];
+}
+
 static void group_add(const struct context *c)
 {
     size_t i = group.contexts++;
+    add_fields(c, i);
     group.tok = mem_grow(group.tok, &group.tok_cap, group.tokens + c->n, sizeof *group.tok);
     group.doc = mem_grow(group.doc, &group.doc_cap, i + 1, sizeof *group.doc);
     group.ctx = mem_grow(group.ctx, &group.ctx_cap, i + 1, sizeof *group.ctx);
@@ -140,7 +166,8 @@ static void group_add(const struct context *c)
 static bool group_full(void)
 {
     bool whole = !o.batch || group.piece[group.pieces - 1].count == (size_t)o.batch;
-    return whole && (group.tokens >= GROUP_ROWS || group.tokens * total_width * sizeof(float) >= GROUP_BYTES);
+    size_t held = fields.n ? group.value_end[group.contexts * fields.n - 1] : 0;
+    return whole && (group.tokens >= GROUP_ROWS || held >= GROUP_BYTES || group.tokens * total_width * sizeof(float) >= GROUP_BYTES);
 }
 
 /* ---- the forward pass of one piece ---- */
@@ -201,9 +228,14 @@ static void run_piece(void *arg, size_t i, int worker)
 /* What goes beside the numbers, one entry a kept row. */
 static struct {
     uint32_t *doc, *ctx, *pos, *tok, *text_end;
-    size_t *text_start;
+    size_t *text_start, *context;       /* where its text begins; its context in the group */
     uint8_t *text;
-    size_t doc_cap, ctx_cap, pos_cap, tok_cap, end_cap, start_cap, text_cap;
+    size_t doc_cap, ctx_cap, pos_cap, tok_cap, end_cap, start_cap, context_cap, text_cap;
+    struct {
+        char *bytes;
+        uint32_t *end;
+        size_t bytes_cap, end_cap;
+    } field[FIELDS];                    /* of the record in hand */
 } meta;
 
 static void label_row(size_t r, size_t c, size_t i, size_t *text)
@@ -212,6 +244,7 @@ static void label_row(size_t r, size_t c, size_t i, size_t *text)
     size_t len = 0;
     const uint8_t *bytes = tokenizer ? tokenizer_text(tokenizer, id, &len) : NULL;
     len = bytes ? len : 0;
+    meta.context[r] = c;
     meta.doc[r] = group.doc[c];
     meta.ctx[r] = group.ctx[c];
     meta.pos[r] = (uint32_t)(i - group.start[c]);
@@ -231,11 +264,47 @@ static void label_rows(void)
     meta.pos = mem_grow(meta.pos, &meta.pos_cap, n, sizeof *meta.pos);
     meta.tok = mem_grow(meta.tok, &meta.tok_cap, n, sizeof *meta.tok);
     meta.text_end = mem_grow(meta.text_end, &meta.end_cap, n, sizeof *meta.text_end);
+    meta.context = mem_grow(meta.context, &meta.context_cap, n, sizeof *meta.context);
     meta.text_start = mem_grow(meta.text_start, &meta.start_cap, n, sizeof *meta.text_start);
     for (size_t c = 0; c < group.contexts; c++)
         for (size_t i = group.start[c] + group.skip[c]; i < group.start[c + 1]; i++)
             label_row(r++, c, i, &text);
     meta.text_start[r] = text;
+}
+
+/* The value of field k in row r. */
+static const char *field_of(size_t r, size_t k, size_t *len)
+{
+    size_t i = meta.context[r] * fields.n + k;
+    size_t from = i ? group.value_end[i - 1] : 0;
+    *len = group.value_end[i] - from;
+    return group.value + from;
+}
+
+/* The column of field k for rows [lo, hi). */
+static void put_field(struct batch *b, size_t k, size_t lo, size_t hi)
+{
+    size_t n = 0, len;
+    meta.field[k].end = mem_grow(meta.field[k].end, &meta.field[k].end_cap, hi - lo, sizeof(uint32_t));
+    for (size_t r = lo; r < hi; r++) {
+        const char *value = field_of(r, k, &len);
+        meta.field[k].bytes = mem_grow(meta.field[k].bytes, &meta.field[k].bytes_cap, n + len + 1, 1);
+        memcpy(meta.field[k].bytes + n, value, len);
+        meta.field[k].end[r - lo] = (uint32_t)(n += len);
+    }
+    batch_add_text(b, fields.name[k], fields.end[k], meta.field[k].bytes, meta.field[k].end);
+}
+
+/* Rows of a record that begins at row lo of `rows`: about STREAM_PAYLOAD of numbers, not more than FIELD_BYTES of fields. */
+static size_t rows_at_once(size_t width, size_t lo, size_t rows)
+{
+    size_t most = STREAM_PAYLOAD / sizeof(float) / width + 1, bytes = 0, n = 0, len;
+    for (; n < most && lo + n < rows && (bytes < FIELD_BYTES || !n); n++)
+        for (size_t k = 0; k < fields.n; k++) {
+            field_of(lo + n, k, &len);
+            bytes += len;
+        }
+    return n;
 }
 
 static void put_rows(struct sink *s, size_t lo, size_t hi)
@@ -265,6 +334,8 @@ static void put_rows(struct sink *s, size_t lo, size_t hi)
         batch_add(&b, "text", DTYPE_U8, meta.text_start[hi] - text, 0, false, meta.text + text);
         batch_add(&b, "text_end", DTYPE_U32, b.n, 0, true, meta.text_end + lo);
     }
+    for (size_t k = 0; k < fields.n; k++)
+        put_field(&b, k, lo, hi);
     tool_put(s->out, NULL, NULL, &b);
     free(narrow);
 }
@@ -278,9 +349,10 @@ static uint64_t run_group(uint64_t most)
     par_for(group.pieces, run_piece, NULL);
     label_rows();
     for (size_t k = 0; k < sinks; k++) {
-        size_t at_once = STREAM_PAYLOAD / sizeof(float) / sink[k].hook->width + 1;
-        for (size_t lo = 0; lo < rows; lo += at_once)
-            put_rows(&sink[k], lo, lo + at_once < rows ? lo + at_once : rows);
+        for (size_t lo = 0, n; lo < rows; lo += n) {
+            n = rows_at_once(sink[k].hook->width, lo, rows);
+            put_rows(&sink[k], lo, lo + n);
+        }
     }
     group_reset();
     return rows;
@@ -310,6 +382,44 @@ static json_t *head_of(const struct lm_hook *hook, int64_t bos, size_t ctx_len)
     free(name);
     free(sha);
     return h;
+}
+
+static void add_field(const char *word)
+{
+    const char *equals = strchr(word, '='), *path = equals ? equals + 1 : word;
+    char *name = equals ? mem_bytes(word, (size_t)(equals - word)) : mem_string(word);
+    if (fields.n == FIELDS)
+        opt_misuse("--fields: at most %d", FIELDS);
+    if (!*path)
+        opt_misuse("--fields: '%s' names no field", word);
+    if (!column_name_free(name) || strlen(name) > 60 || !strcmp(name, "last") || !strcmp(name, "token"))
+        opt_misuse("--fields: a column cannot be called '%s': say COLUMN=%s, with another name of a-z, 0-9, _ and .", name, path);
+    fields.end[fields.n] = mem_format("%s_end", name);
+    for (size_t i = 0; i < fields.n; i++)
+        if (!strcmp(name, fields.name[i]) || !strcmp(name, fields.end[i]) || !strcmp(fields.end[fields.n], fields.name[i]))
+            opt_misuse("--fields: columns %s and %s get in each other's way", fields.name[i], name);
+    fields.path[fields.n] = path;
+    fields.name[fields.n++] = name;
+}
+
+/* The words of --fields: they live on in `list`, which is never freed. */
+static void choose_fields(void)
+{
+    char *list = mem_string(o.fields), *save = NULL;
+    if (o.input != CORPUS_JSONL || o.tokenize || o.info)
+        opt_misuse("--fields: only the rows of --input jsonl have fields");
+    for (char *word = strtok_r(list, ",", &save); word; word = strtok_r(NULL, ",", &save))
+        add_field(word);
+    if (!fields.n)
+        opt_misuse("--fields: names no field");
+}
+
+/* A name that no document knows is more likely a slip than a rare field. */
+static void warn_of_fields(const struct corpus *c)
+{
+    for (size_t i = 0; i < fields.n; i++)
+        if (!corpus_had_field(c, i))
+            tool_warn("--fields: no document had the field %s: its column is empty", fields.path[i]);
 }
 
 /* PATTERN with {hook} replaced. */
@@ -453,6 +563,7 @@ static int dump(struct corpus *c, char **inputs, size_t n, int64_t bos, size_t c
         lm_work_free(work[i]);
     for (size_t i = 0; i < sinks; i++)
         tool_finish(sink[i].out);
+    warn_of_fields(c);
     return 0;
 }
 
@@ -472,6 +583,8 @@ int main(int argc, char **argv)
         opt_misuse("several hooks need -O PATTERN");
     if (o.split && (o.input != CORPUS_TEXT || !*o.split))
         opt_misuse("--split: %s", *o.split ? "only --input text has documents within a file" : "an empty string separates nothing");
+    if (o.fields)
+        choose_fields();
     tool_arithmetic();
     lm = lm_open(o.model);
     if (!lm)
@@ -489,6 +602,8 @@ int main(int argc, char **argv)
                                    lm_shape(lm)->n_vocab);
     if (!c)
         tool_die();
+    if (fields.n)
+        corpus_fields(c, fields.path, fields.n);
     int status = o.tokenize ? print_tokens(c) : dump(c, argv, (size_t)argc, bos, ctx_len);
     corpus_close(c);
     tokenizer_free(tokenizer);

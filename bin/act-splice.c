@@ -5,7 +5,7 @@
  *
  * Both passes of a piece of contexts run the same arithmetic, so rows that were not edited change nothing at all. */
 /* SPDX-License-Identifier: MIT */
-#include "data/npy.h"
+#include "files/rowsfile.h"
 #include "ground/mem.h"
 #include "ground/par.h"
 #include "model/score.h"
@@ -24,7 +24,7 @@
 static struct {
     const char *model, *ids, *skip, *sae, *grad, *attack, *at, *attack_at, *dump;
     struct opt_list hooks, means, edits;
-    int64_t batch, k, generate, iterations;
+    int64_t batch, k, predictions, generate, iterations;
     double temperature, norm;
     bool keep_bos, summary, logits;
 } o = { .temperature = 1, .iterations = 100 };
@@ -42,13 +42,15 @@ static const struct opt table[] = {
     { .type = OPT_GROUP, .help = "What is measured" },
     { OPT_COUNT, .letter = 'k', .name = "top", .var = &o.k, .arg = "N", .help = "columns up and down too: the N tokens whose "
       "logits rose and fell most", .lo = 1, .hi = 1000, .shown = "none", .numbers = true },
+    { OPT_COUNT, .name = "predictions", .var = &o.predictions, .arg = "N", .help = "columns next_clean and next_spliced too: "
+      "the N most likely next tokens with their probabilities", .lo = 1, .hi = 1000, .shown = "none", .numbers = true },
     { OPT_FLAG, .name = "summary", .var = &o.summary, .help = "cross-entropy clean, spliced, with zeros and with means in the "
       "rows' places, loss recovered, KL", .numbers = true },
     { OPT_LIST, .name = "mean", .var = &o.means, .arg = "FILE", .help = "the row that --summary takes for the mean: an .npy, "
-      "or the mean over a stream of acts; with several hooks HOOK=FILE; otherwise that of the model's own rows, from a first "
-      "pass over the files", .numbers = true },
-    { OPT_STRING, .name = "skip-pos", .var = &o.skip, .arg = "LIST", .help = "leave out what is predicted at positions POS, "
-      "LO:HI, separated by commas", .shown = "none", .numbers = true },
+      "a FILE.safetensors:TENSOR, or the mean over a stream of acts; with several hooks HOOK=FILE; otherwise that of the "
+      "model's own rows, from a first pass over the files", .numbers = true },
+    { OPT_STRING, .name = "skip-pos", .var = &o.skip, .arg = "LIST", .help = "leave out what is predicted at these "
+      "positions: POS, LO:HI, separated by commas", .shown = "none", .numbers = true },
     { OPT_FLAG, .name = "keep-bos", .var = &o.keep_bos, .help = "do not leave out what is predicted at BOS", .numbers = true },
     { OPT_FLAG, .name = "logits", .var = &o.logits, .help = "write the spliced logits as a stream of acts instead",
       .numbers = true },
@@ -90,7 +92,7 @@ static struct lm *lm;
 static struct tokenizer *tokenizer;     /* NULL: the directory has none */
 static struct splice_port *port;
 static struct splice_options how;
-static bool *skipped;                   /* (n_ctx) by --skip-pos */
+static struct ranges skipped;           /* positions, by --skip-pos */
 static bool ablate_mean;                /* there are means */
 static float **mean;                    /* (ports) */
 
@@ -127,30 +129,10 @@ static void open_ports(int argc, char **argv)
 
 /* ---- what is left out ---- */
 
-static void parse_skip(const char *list)
-{
-    char *copy = mem_string(list), *next = copy;
-    while (next) {
-        char *word = next, *colon;
-        int64_t lo, hi;
-        next = strchr(word, ',');
-        if (next)
-            *next++ = 0;
-        colon = strchr(word, ':');
-        if (colon)
-            *colon = 0;
-        if (opt_count(word, &lo) || lo < 0 || (colon && opt_count(colon + 1, &hi)))
-            opt_misuse("--skip-pos: '%s' is not positions POS or LO:HI separated by commas", list);
-        for (hi = colon ? hi : lo; lo <= hi && (uint64_t)lo < lm_shape(lm)->n_ctx; lo++)
-            skipped[lo] = true;
-    }
-    free(copy);
-}
-
 /* Is what token i of context c predicts measured? */
 static bool counts(const struct splice_group *g, size_t c, size_t i)
 {
-    return !skipped[i - g->start[c]] && (o.keep_bos || !splice_is_bos(g, c, i));
+    return !ranges_has(&skipped, (int64_t)(i - g->start[c])) && (o.keep_bos || !splice_is_bos(g, c, i));
 }
 
 static void choose_tokens(struct scores *s, const struct splice_group *g)
@@ -161,27 +143,6 @@ static void choose_tokens(struct scores *s, const struct splice_group *g)
 }
 
 /* ---- means ---- */
-
-static float *mean_of_array(struct io_in *in, size_t width)
-{
-    struct npy h;
-    if (npy_read_header(in, &h))
-        tool_die();
-    size_t items = h.rank == 1 ? h.shape[0] : h.rank == 2 && h.shape[0] == 1 ? h.shape[1] : 0;
-    if (items != width || (h.type != DTYPE_F32 && h.type != DTYPE_F64 && h.type != DTYPE_F16))
-        tool_die_data("%s: not one row of %zu floating-point numbers", io_name(in), width);
-    size_t bytes = width * dtype_size(h.type);
-    void *raw = mem_alloc(bytes, 1);
-    float *row = mem_alloc(width, sizeof *row);
-    ssize_t got = io_read(in, raw, bytes);
-    if (got < 0)
-        tool_die();
-    if ((size_t)got < bytes)
-        tool_die_data("%s: cut short", io_name(in));
-    dtype_load(row, raw, h.type, width);
-    free(raw);
-    return row;
-}
 
 static float *mean_of_stream(const char *path, const struct lm_hook *hook)
 {
@@ -205,6 +166,20 @@ static float *mean_of_stream(const char *path, const struct lm_hook *hook)
     return row;
 }
 
+/* Of an array, whatever its name, or of a stream. */
+static float *mean_of(const char *path, const struct lm_hook *hook)
+{
+    char magic[6];
+    struct io_in *in = io_open(path);
+    ssize_t n = in ? io_peek(in, magic, sizeof magic) : -1;
+    bool array = n == 6 && !memcmp(magic, "\x93NUMPY", 6);
+    float *row = array ? rowsfile_read_vector(in, hook->width) : NULL;
+    if (n < 0 || (array && !row))
+        tool_die();
+    io_close(in);
+    return array ? row : mean_of_stream(path, hook);
+}
+
 static void load_mean(const char *word)
 {
     const char *equals = strchr(word, '='), *path = equals ? equals + 1 : word;
@@ -216,17 +191,10 @@ static void load_mean(const char *word)
         i++;
     if (i == o.hooks.n)
         opt_misuse("--mean: no -p %s", hook->name);
-    char magic[6];
-    struct io_in *in = io_open(path);
-    ssize_t n = in ? io_peek(in, magic, sizeof magic) : -1;
-    if (n < 0)
-        tool_die();
-    bool array = n == 6 && !memcmp(magic, "\x93NUMPY", 6);
     free(mean[i]);
-    mean[i] = array ? mean_of_array(in, hook->width) : NULL;
-    io_close(in);
-    if (!array)
-        mean[i] = mean_of_stream(path, hook);
+    mean[i] = rowsfile_names(path) ? rowsfile_vector(path, hook->width) : mean_of(path, hook);
+    if (!mean[i])
+        tool_die();
 }
 
 static struct splice *open_streams(void)
@@ -358,7 +326,7 @@ static void line_excluded(struct table *t)
 static int print_summary(void)
 {
     static const char *const names[] = { "statistic", "value" };
-    struct table *t = table_create(names, 2);
+    struct table *t = table_create_keyed(names, 2);
     bool any = sum.rows, next = sum.predicted;
     double n = (double)sum.predicted, rows = (double)sum.rows, clean = sum.ce_clean / n, spliced = sum.ce[SCORE_SPLICED] / n;
     double zero = sum.ce[SCORE_ZERO] / n, ablated = sum.ce[SCORE_MEAN] / n;
@@ -395,8 +363,8 @@ static const uint8_t *text_of(const struct splice_group *g, size_t i, size_t *le
     return bytes;
 }
 
-/* "262:+1.5:\x20the 13:+0.25:." */
-static void moved_cell(struct table *t, const uint32_t *tok, const float *by, size_t n)
+/* A list of tokens, each with a number: "262:+1.5:\x20the 13:+0.25:." */
+static void tokens_cell(struct table *t, bool sign, const uint32_t *tok, const float *by, size_t n)
 {
     struct text item = { .s = NULL };
     table_list(t);
@@ -404,8 +372,8 @@ static void moved_cell(struct table *t, const uint32_t *tok, const float *by, si
         char number[48];
         size_t len = 0;
         const uint8_t *bytes = tokenizer ? tokenizer_text(tokenizer, tok[i], &len) : NULL;
-        snprintf(number, sizeof number, "%u:%+.6g:", tok[i], (double)by[i]);
         item.n = 0;
+        snprintf(number, sizeof number, sign ? "%u:%+.6g:" : "%u:%.6g:", tok[i], (double)by[i]);
         text_plain(&item, number);
         if (bytes)
             text_bytes(&item, bytes, len);
@@ -433,9 +401,11 @@ static void print_token(struct table *t, const struct scores *s, const struct sp
     table_real(t, score->kl[SCORE_SPLICED]);
     if (s->k) {
         const struct score_moved *m = &s->moved[i];
-        moved_cell(t, s->moved_tok + 2 * i * s->k, s->moved_by + 2 * i * s->k, m->ups);
-        moved_cell(t, s->moved_tok + (2 * i + 1) * s->k, s->moved_by + (2 * i + 1) * s->k, m->downs);
+        tokens_cell(t, true, s->moved_tok + 2 * i * s->k, s->moved_by + 2 * i * s->k, m->ups);
+        tokens_cell(t, true, s->moved_tok + (2 * i + 1) * s->k, s->moved_by + (2 * i + 1) * s->k, m->downs);
     }
+    for (size_t at = 2 * i * s->likely, k = 0; s->likely && k < 2; k++, at += s->likely)
+        tokens_cell(t, false, s->likely_tok + at, s->likely_p + at, s->likely);
 }
 
 /* What was measured of a group: lines, or sums. Tokens in order: the sums are the same for any number of threads. */
@@ -454,14 +424,21 @@ static void report_group(struct table *t, const struct scores *s, const struct s
 
 static int measure(struct splice *s, struct scores *scores)
 {
-    static const char *const names[] = { "doc", "ctx", "pos", "tok", "text", "nll_clean", "nll_spliced", "kl", "up", "down" };
+    static const char *const plain[] = { "doc", "ctx", "pos", "tok", "text", "nll_clean", "nll_spliced", "kl" };
+    const char *names[12];
+    size_t columns = 8;
     struct splice_group g = { .contexts = 0 };
     struct table *t = NULL;
     uint64_t tokens = 0;
     int r = splice_next(s, &g);         /* what cannot be read leaves no output behind */
+    memcpy(names, plain, sizeof plain);
+    if (o.k)
+        names[columns++] = "up", names[columns++] = "down";
+    if (o.predictions)
+        names[columns++] = "next_clean", names[columns++] = "next_spliced";
     sum.bin = mem_zero(KL_BINS, sizeof *sum.bin);
     if (r >= 0 && !o.summary)
-        t = table_create(names, o.k ? 10 : 8);
+        t = table_create(names, columns);
     for (; r > 0; r = splice_next(s, &g)) {
         scores_reserve(scores, &g);
         choose_tokens(scores, &g);
@@ -525,6 +502,7 @@ static int score(struct splice *s)
     if (o.summary)
         prepare_means(&scores, s);
     scores.k = (size_t)o.k;
+    scores.likely = (size_t)o.predictions < lm_shape(lm)->n_vocab ? (size_t)o.predictions : lm_shape(lm)->n_vocab;
     scores.zero = o.summary;
     scores.mean = o.summary && ablate_mean;
     scores.means = mean;
@@ -549,6 +527,8 @@ static void check_options(void)
         opt_misuse("--summary, --logits, --dump, --generate, --grad and --attack exclude each other");
     if (o.k && jobs)
         opt_misuse("-k adds columns to the table of tokens: not with --%s", job);
+    if (o.predictions && jobs)
+        opt_misuse("--predictions adds columns to the table of tokens: not with --%s", job);
     if (o.means.n && !o.summary)
         opt_misuse("--mean goes with --summary");
     if (o.hooks.n > 1 && (o.generate || o.grad || o.attack))
@@ -570,9 +550,8 @@ int main(int argc, char **argv)
     if (!lm)
         tool_die();
     open_ports(argc, argv);
-    skipped = mem_zero(lm_shape(lm)->n_ctx, sizeof *skipped);
-    if (o.skip)
-        parse_skip(o.skip);
+    if (o.skip && ranges_parse(&skipped, o.skip, "a position", 0, UINT32_MAX))
+        opt_misuse("--skip-pos: %s", err_text());
     if (o.generate ? !(tokenizer = tokenizer_load(o.model)) : tokenizer_find(o.model, &tokenizer))
         tool_die();
     char *sha = tokenizer ? tool_tokenizer_digest(o.model) : NULL;
@@ -584,7 +563,7 @@ int main(int argc, char **argv)
                                       : score(s);
     splice_close(s);
     free(sha);
-    free(skipped);
+    ranges_free(&skipped);
     free(port);
     tokenizer_free(tokenizer);
     lm_close(lm);

@@ -69,7 +69,7 @@ static void patch(struct work *w, const struct batch *b, const struct batch *nex
         if (w->changed[i])
             dtype_store(w->stored + i * item, w->x + i * d, w->in->dtype, d);
     batch_add(&out, "x", w->in->dtype, b->n, d, false, w->stored);
-    batch_carry(&out, b, true);
+    tool_carry(&out, w->in, b);
     tool_put(w->out, w->in, b, &out);
 }
 

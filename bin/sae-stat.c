@@ -8,8 +8,9 @@
 #include "maths/geometry.h"
 #include "maths/measure.h"
 #include "maths/vec.h"
+#include "tools/labels.h"
 #include "tools/saetool.h"
-#include "tools/table.h"
+#include "tools/statrows.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ enum { MATCH_MOST = 1 << 26 };          /* cells of a cost matrix that one-to-on
 #define FOUND 0.9                       /* a cosine above which a true feature counts as found */
 
 static struct {
-    const char *coded, *truth, *codes;
+    const char *coded, *truth, *codes, *where, *token, *only, *labels;
     int64_t window, hist;
     bool features, no_neurons;
 } o;
@@ -34,29 +35,35 @@ static const struct opt table_of_options[] = {
       "recovered" },
     { OPT_STRING, .name = "codes", .var = &o.codes, .arg = "FILE", .help = "the true codes of ACTS: recovery by frequency and "
       "by scale, slopes" },
-    { OPT_COUNT, .name = "window", .var = &o.window, .arg = "ROWS", .help = "a feature is dead that did not fire in the last "
-      "ROWS rows", .lo = 1, .hi = 9e15, .shown = "all rows" },
+    WHERE_OPTION(&o.where, "only rows"),
+    TOKEN_OPTION(&o.token, "only rows"),
+    { OPT_COUNT, .name = "window", .var = &o.window, .arg = "ROWS", .help = "a feature is dead if it did not fire in the last "
+      "ROWS rows measured", .lo = 1, .hi = 9e15, .shown = "all of them" },
     { OPT_FLAG, .name = "no-neurons", .var = &o.no_neurons, .help = "no correlations with neurons; they take d_sae x d_model "
       "x 8 bytes of memory" },
     { .type = OPT_GROUP, .help = "What to print" },
+    { OPT_STRING, .name = "only", .var = &o.only, .arg = "NAME[,...]", .help = "of the statistics only these", .shown = "all" },
     { OPT_FLAG, .name = "features", .var = &o.features, .help = "instead, a line for each feature" },
+    LABELS_OPTION(&o.labels),
     { OPT_COUNT, .name = "hist", .var = &o.hist, .arg = "BINS", .help = "instead, a histogram of log10 density, BINS bins to a "
       "factor of ten", .lo = 1, .hi = 1000, .shown = "" },
     { .type = OPT_END },
 };
 
 static const struct opt_usage usage = {
-    .tool = "sae-stat", .synopsis = "[OPTION]... SAE [ACTS]",
-    .about = "Measure a dictionary, by itself and, where there is a stream of activations, on its rows.",
-    .common = OPT_OUTPUT | OPT_ZSTD | OPT_JSON, .min_operands = 1, .max_operands = 2,
+    .tool = "sae-stat", .synopsis = "[OPTION]... SAE... [ACTS]\n       sae-stat [OPTION]... [SAE] [CODES]",
+    .about = "Measure a dictionary, or several side by side, alone or on the rows of a stream; or codes by themselves.",
+    .common = OPT_OUTPUT | OPT_ZSTD | OPT_JSON, .max_operands = 100000,
     .version = tool_version_arithmetic,
 };
 
 /* What all tables are made from. */
 struct stats {
-    struct sae *sae;
+    const char *path;
+    struct sae *sae;                    /* NULL for codes alone, and then there is no shape */
+    size_t m;                           /* features */
     struct geometry shape;
-    struct measure *rows;               /* NULL without ACTS */
+    struct measure *rows;               /* NULL without a stream */
     struct sae *truth;                  /* NULL without --truth */
     uint32_t *nearest;                  /* (d_sae) the true feature nearest to each */
     double *nearest_cos, *found;        /* (d_sae) its cosine; (true features) the largest cosine with any d_i */
@@ -74,11 +81,11 @@ static float *unit_rows(const struct sae *s)
     return x;
 }
 
-static void compare_truth(struct stats *s)
+static void compare_truth(struct stats *s, struct sae *truth)
 {
     size_t m = s->sae->d_sae, d = s->sae->d_model, g;
     struct cosine_stats c;
-    s->truth = tool_sae(o.truth);
+    s->truth = truth;
     if (s->truth->d_model != d)
         tool_die_data("%s: rows are %zu wide, the dictionary's %zu", o.truth, s->truth->d_model, d);
     g = s->truth->d_sae;
@@ -104,104 +111,38 @@ static void compare_truth(struct stats *s)
     free(theirs);
 }
 
-/* ---- reading along ---- */
-
-/* A stream of codes read beside ACTS, whose batches may be cut elsewhere. */
-struct beside {
-    struct stream_in *in;
-    struct batch b;
-    size_t at;                          /* rows of b that are used up */
-};
-
-static void beside_open(struct beside *s, const char *path, size_t features, const char *who)
-{
-    *s = (struct beside){ .in = stream_open(path) };
-    if (!s->in)
-        tool_die();
-    tool_want(s->in, STREAM_CODES, features, who);
-}
-
-/* The codes of the next n rows. */
-static void beside_take(struct beside *s, size_t n, struct codes *out)
-{
-    codes_reset(out, s->in->d);
-    while (n) {
-        if (s->at == s->b.n) {
-            int r = stream_next(s->in, &s->b);
-            if (r < 0)
-                tool_die();
-            if (!r)
-                tool_die_data("%s: has fewer rows than the activations", stream_name(s->in));
-            s->at = 0;
-        }
-        for (; n && s->at < s->b.n; s->at++, n--) {
-            uint32_t from = s->b.ptr[s->at], to = s->b.ptr[s->at + 1];
-            codes_push(out, s->b.idx + from, s->b.val + from, to - from);
-        }
-    }
-}
-
-static void beside_end(struct beside *s)
-{
-    if (s->at < s->b.n || stream_next(s->in, &s->b))
-        tool_die_data("%s: has more rows than the activations", stream_name(s->in));
-    stream_close(s->in);
-}
-
-static void measure_rows(struct stats *s, char **argv)
-{
-    struct sae *sae = s->sae;
-    struct codes codes = { .n = 0 }, true_codes = { .n = 0 };
-    struct beside coded, truth;
-    struct batch b;
-    struct stream_in *in = tool_open(2, argv, 1);
-    tool_want(in, STREAM_ACTS, sae->d_model, argv[0]);
-    tool_sae_fits(sae, in);
-    tool_slice(in, sae->d_sae > sae->d_model ? sae->d_sae : sae->d_model);
-    struct measure_of of = { sae->d_model, sae->d_sae, sae->w_dec, sae->b_dec, s->shape.unit_gram, s->shape.pass,
-                             !o.no_neurons && !o.hist, NULL, 0 };
-    if (o.coded)
-        beside_open(&coded, o.coded, sae->d_sae, argv[0]);
-    if (o.codes) {
-        of.truth = s->nearest, of.truths = s->truth->d_sae;
-        beside_open(&truth, o.codes, of.truths, o.truth);
-    }
-    s->rows = measure_new(&of);
-    float *x_hat = mem_align(in->most * sae->d_model, sizeof *x_hat);
-    while (tool_next(in, &b)) {
-        if (o.coded)
-            beside_take(&coded, b.n, &codes);
-        else
-            sae_encode(sae, b.x, b.n, &codes);
-        if (o.codes)
-            beside_take(&truth, b.n, &true_codes);
-        sae_decode(sae, &codes, x_hat);
-        measure_add(s->rows, b.x, x_hat, &codes, o.codes ? &true_codes : NULL);
-    }
-    if (o.coded)
-        beside_end(&coded);
-    if (o.codes)
-        beside_end(&truth);
-    if (!s->rows->rows)
-        tool_die_data("%s: a stream without rows", stream_name(in));
-    stream_close(in);
-    codes_free(&codes);
-    codes_free(&true_codes);
-    free(x_hat);
-}
-
 /* ---- one line for each statistic ---- */
 
-static void real(struct table *t, const char *name, double value)
+/* The statistics of one dictionary, before they are printed. */
+static struct {
+    struct statistic {
+        char name[32];
+        bool whole;
+        uint64_t count;
+        double real;
+    } *item;
+    size_t n, cap;
+} shown;
+
+static struct statistic *shown_add(const char *name)
 {
-    table_text(t, name);
-    table_real(t, value);
+    shown.item = mem_grow(shown.item, &shown.cap, shown.n + 1, sizeof *shown.item);
+    struct statistic *s = &shown.item[shown.n++];
+    *s = (struct statistic){ .whole = false };
+    snprintf(s->name, sizeof s->name, "%s", name);
+    return s;
 }
 
-static void count(struct table *t, const char *name, uint64_t value)
+static void real(const char *name, double value)
 {
-    table_text(t, name);
-    table_count(t, value);
+    shown_add(name)->real = value;
+}
+
+static void count(const char *name, uint64_t value)
+{
+    struct statistic *s = shown_add(name);
+    s->whole = true;
+    s->count = value;
 }
 
 static double density(const struct measure *r, size_t i)
@@ -209,7 +150,7 @@ static double density(const struct measure *r, size_t i)
     return (double)r->feature[i].count / (double)r->rows;
 }
 
-static void print_activity(struct table *t, const struct measure *r)
+static void print_activity(const struct measure *r)
 {
     uint64_t window = o.window && (uint64_t)o.window < r->rows ? (uint64_t)o.window : r->rows;
     uint64_t dead = 0, below = 0, above2 = 0, above1 = 0;
@@ -220,14 +161,14 @@ static void print_activity(struct table *t, const struct measure *r)
         above2 += p > 1e-2;
         above1 += p > 1e-1;
     }
-    count(t, "dead", dead);
-    count(t, "dead_window", window);
-    count(t, "below_1e-5", below);
-    count(t, "above_1e-2", above2);
-    count(t, "above_1e-1", above1);
+    count("dead", dead);
+    count("dead_window", window);
+    count("below_1e-5", below);
+    count("above_1e-2", above2);
+    count("above_1e-1", above1);
 }
 
-static void print_moments(struct table *t, const struct measure *r)
+static void print_moments(const struct measure *r)
 {
     double skew = 0, kurtosis = 0, alive = 0, like = 0, best = 0;
     size_t neuron;
@@ -241,39 +182,50 @@ static void print_moments(struct table *t, const struct measure *r)
         like += c > NEURON_LIKE;
         best += c;
     }
-    real(t, "skew_mean", skew / alive);
-    real(t, "kurtosis_mean", kurtosis / alive);
+    real("skew_mean", skew / alive);
+    real("kurtosis_mean", kurtosis / alive);
     if (!r->cross)
         return;
-    real(t, "neuron_corr_mean", best / alive);
-    real(t, "neuron_corr_share", like / alive);
+    real("neuron_corr_mean", best / alive);
+    real("neuron_corr_share", like / alive);
 }
 
-static void print_rows(struct table *t, const struct measure *m)
+static void print_errors(const struct measure_report *r)
+{
+    real("mse", r->mse);
+    real("nmse", r->nmse);
+    real("fvu", r->fvu);
+    real("variance_explained", r->explained);
+    real("cosine", r->cosine);
+    real("norm_ratio", r->ratio);
+    real("gamma", r->gamma);
+}
+
+static void print_interference(const struct measure_report *r, double d)
+{
+    real("input_skew", r->skew);
+    real("input_skew_pooled", r->skew_pooled);
+    real("linear_error", r->pass);
+    real("interference_var", r->interference);
+    real("interference_law", r->power / d);
+    real("l0_over_d", r->l0 / d);
+}
+
+static void print_rows(const struct measure *m)
 {
     struct measure_report r = measure_report(m);
-    double d = (double)m->of.d;
-    count(t, "rows", m->rows);
-    real(t, "l0", r.l0);
-    real(t, "l1", r.l1);
-    real(t, "mse", r.mse);
-    real(t, "nmse", r.nmse);
-    real(t, "fvu", r.fvu);
-    real(t, "variance_explained", r.explained);
-    real(t, "cosine", r.cosine);
-    real(t, "norm_ratio", r.ratio);
-    real(t, "gamma", r.gamma);
-    print_activity(t, m);
-    print_moments(t, m);
-    real(t, "input_skew", r.skew);
-    real(t, "input_skew_pooled", r.skew_pooled);
-    real(t, "linear_error", r.pass);
-    real(t, "interference_var", r.interference);
-    real(t, "interference_law", r.power / d);
-    real(t, "l0_over_d", r.l0 / d);
+    count("rows", m->rows);
+    real("l0", r.l0);
+    real("l1", r.l1);
+    if (m->of.d)
+        print_errors(&r);
+    print_activity(m);
+    print_moments(m);
+    if (m->of.d)
+        print_interference(&r, (double)m->of.d);
 }
 
-static void print_directions(struct table *t, const struct geometry *g)
+static void print_directions(const struct geometry *g)
 {
     double d = (double)g->d, m = (double)g->m, norm = 0, peak = 0, part = 0, align = 0, denoise = 0, overlap = 0, n = 0;
     for (size_t i = 0; i < g->m; i++) {
@@ -286,21 +238,21 @@ static void print_directions(struct table *t, const struct geometry *g)
         if (!isnan(s->overlap))
             overlap += fabs(s->overlap), n++;
     }
-    real(t, "dec_norm_mean", norm);
-    real(t, "align_mean", align);
-    real(t, "denoise_mean", denoise);
-    real(t, "overlap_mean", overlap / n);
-    real(t, "max_d_mean", peak);
-    real(t, "participation_mean", part);
-    real(t, "participation_random", 2 * d / 3.14159265358979323846);
-    real(t, "capacity_mean", g->capacity / m);
-    real(t, "capacity_sum", g->capacity);
-    real(t, "frame_potential", g->frame_potential);
-    real(t, "frame_potential_least", g->m > g->d ? m * m / d : m);
-    real(t, "tied_distance", g->tied_distance);
-    real(t, "linear_distance", g->pass_distance);
-    real(t, "bound_variance", d);
-    real(t, "bound_jl", d / (8 * log(m)));
+    real("dec_norm_mean", norm);
+    real("align_mean", align);
+    real("denoise_mean", denoise);
+    real("overlap_mean", overlap / n);
+    real("max_d_mean", peak);
+    real("participation_mean", part);
+    real("participation_random", 2 * d / 3.14159265358979323846);
+    real("capacity_mean", g->capacity / m);
+    real("capacity_sum", g->capacity);
+    real("frame_potential", g->frame_potential);
+    real("frame_potential_least", g->m > g->d ? m * m / d : m);
+    real("tied_distance", g->tied_distance);
+    real("linear_distance", g->pass_distance);
+    real("bound_variance", d);
+    real("bound_jl", d / (8 * log(m)));
 }
 
 /* What the quarters of the true features are taken by. */
@@ -313,7 +265,7 @@ static int descending(const void *a, const void *b)
 }
 
 /* Mean of found over each quarter of the true features, the largest key first. */
-static void print_quarters(struct table *t, const char *name, const double *key, const double *found, size_t n)
+static void print_quarters(const char *name, const double *key, const double *found, size_t n)
 {
     size_t *order = mem_alloc(n, sizeof *order);
     for (size_t i = 0; i < n; i++)
@@ -326,13 +278,13 @@ static void print_quarters(struct table *t, const char *name, const double *key,
         for (size_t i = lo; i < hi; i++)
             sum += found[order[i]];
         char *label = mem_format("%s_%zu", name, q + 1);
-        real(t, label, sum / (double)(hi - lo));
+        real(label, sum / (double)(hi - lo));
         free(label);
     }
     free(order);
 }
 
-static void print_slopes(struct table *t, const struct stats *s)
+static void print_slopes(const struct stats *s)
 {
     double sum = 0, n = 0, size = 0;
     for (size_t i = 0; i < s->sae->d_sae; i++) {
@@ -343,11 +295,11 @@ static void print_slopes(struct table *t, const struct stats *s)
         size += measure_slope(s->rows, i, false);
         n++;
     }
-    real(t, "slope_mean", size / n);
-    real(t, "slope_origin_mean", sum / n);
+    real("slope_mean", size / n);
+    real("slope_origin_mean", sum / n);
 }
 
-static void print_truth(struct table *t, const struct stats *s)
+static void print_truth(const struct stats *s)
 {
     size_t g = s->truth->d_sae, m = s->sae->d_sae;
     double there = 0, back = 0, share = 0;
@@ -357,11 +309,11 @@ static void print_truth(struct table *t, const struct stats *s)
     }
     for (size_t i = 0; i < m; i++)
         back += s->nearest_cos[i] / (double)m;
-    count(t, "true_features", g);
-    real(t, "mmcs_truth_to_dict", there);
-    real(t, "mmcs_dict_to_truth", back);
-    real(t, "mmcs_one_to_one", s->one_to_one);
-    real(t, "found_share", share);
+    count("true_features", g);
+    real("mmcs_truth_to_dict", there);
+    real("mmcs_dict_to_truth", back);
+    real("mmcs_one_to_one", s->one_to_one);
+    real("found_share", share);
     if (!o.codes)
         return;
     double *frequency = mem_alloc(g, sizeof *frequency), *scale = mem_alloc(g, sizeof *scale);
@@ -370,24 +322,89 @@ static void print_truth(struct table *t, const struct stats *s)
         frequency[i] = (double)f->count;
         scale[i] = f->count ? f->sum[0] / (double)f->count : 0;
     }
-    print_quarters(t, "mmcs_frequency", frequency, s->found, g);
-    print_quarters(t, "mmcs_scale", scale, s->found, g);
-    print_slopes(t, s);
+    print_quarters("mmcs_frequency", frequency, s->found, g);
+    print_quarters("mmcs_scale", scale, s->found, g);
+    print_slopes(s);
     free(frequency);
     free(scale);
+}
+
+static void collect(const struct stats *s)
+{
+    shown.n = 0;
+    count("d_sae", s->m);
+    if (s->sae)
+        count("d_model", s->sae->d_model);
+    if (s->rows)
+        print_rows(s->rows);
+    if (s->sae)
+        print_directions(&s->shape);
+    if (s->truth)
+        print_truth(s);
+}
+
+/* Leave those that --only names, in its order. */
+static void choose(void)
+{
+    size_t n = 0, cap = 0;
+    struct statistic *kept = NULL;
+    for (const char *at = o.only; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        size_t len = strcspn(at, ","), i = 0;
+        while (i < shown.n && (strlen(shown.item[i].name) != len || strncmp(shown.item[i].name, at, len)))
+            i++;
+        if (i == shown.n)
+            opt_misuse("--only: no statistic '%.*s' is printed here", (int)(len < 60 ? len : 60), at);
+        kept = mem_grow(kept, &cap, n + 1, sizeof *kept);
+        kept[n++] = shown.item[i];
+    }
+    if (!o.only)
+        return;
+    free(shown.item);
+    shown.item = kept;
+    shown.n = n;
+    shown.cap = cap;
+}
+
+static void print_value(struct table *t, const struct statistic *s)
+{
+    if (s->whole)
+        table_count(t, s->count);
+    else
+        table_real(t, s->real);
 }
 
 static int print_summary(const struct stats *s)
 {
     static const char *const names[] = { "statistic", "value" };
-    struct table *t = table_create(names, 2);
-    count(t, "d_sae", s->sae->d_sae);
-    count(t, "d_model", s->sae->d_model);
-    if (s->rows)
-        print_rows(t, s->rows);
-    print_directions(t, &s->shape);
-    if (s->truth)
-        print_truth(t, s);
+    collect(s);
+    choose();
+    struct table *t = table_create_keyed(names, 2);
+    for (size_t i = 0; i < shown.n; i++) {
+        table_text(t, shown.item[i].name);
+        print_value(t, &shown.item[i]);
+    }
+    return table_finish(t);
+}
+
+/* One line a dictionary. */
+static int print_wide(const struct stats *all, size_t n)
+{
+    const char **names = NULL;
+    struct table *t = NULL;
+    for (size_t k = 0; k < n; k++) {
+        collect(&all[k]);
+        choose();
+        if (!t) {
+            names = mem_alloc(shown.n + 1, sizeof *names);
+            names[0] = "sae";
+            for (size_t i = 0; i < shown.n; i++)
+                names[i + 1] = mem_string(shown.item[i].name);
+            t = table_create(names, shown.n + 1);
+        }
+        table_text(t, all[k].path);
+        for (size_t i = 0; i < shown.n; i++)
+            print_value(t, &shown.item[i]);
+    }
     return table_finish(t);
 }
 
@@ -398,6 +415,7 @@ static void feature_rows(struct table *t, const struct measure *r, size_t i)
     const struct measure_feature *f = &r->feature[i];
     size_t neuron;
     table_real(t, density(r, i));
+    table_count(t, f->count);
     table_real(t, f->sum[0] / (double)r->rows);
     table_real(t, f->max);
     table_real(t, f->count ? f->sum[0] / (double)f->count : 0);
@@ -459,31 +477,37 @@ static size_t names_add(const char **names, size_t n, const char *const *more)
 
 static int print_features(const struct stats *s)
 {
-    static const char *const rows[] = { "density", "mean", "max", "mean_active", "last", "skew", "kurtosis", NULL };
+    static const char *const rows[] = { "density", "count", "mean", "max", "mean_active", "last", "skew", "kurtosis", NULL };
     static const char *const neurons[] = { "neuron_corr", "neuron", NULL };
     static const char *const directions[] = { "bias", "dec_norm", "enc_norm", "align", "denoise", "overlap", "overlap_with",
                                               "max_d", "max_at", "participation", "capacity", NULL };
     static const char *const truth[] = { "truth", "truth_cos", NULL }, *const slopes[] = { "slope", "slope_origin", NULL };
-    const char *names[32] = { "feature" };
-    size_t n = 1;
+    const char *names[32] = { "feature", "label" };
+    struct labels *labels = labels_open(o.labels, s->m);
+    size_t n = labels ? 2 : 1;
     if (s->rows)
         n = names_add(names, n, rows);
     if (s->rows && s->rows->cross)
         n = names_add(names, n, neurons);
-    n = names_add(names, n, directions);
+    if (s->sae)
+        n = names_add(names, n, directions);
     if (s->truth)
         n = names_add(names, n, truth);
     if (o.codes)
         n = names_add(names, n, slopes);
     struct table *t = table_create(names, n);
-    for (size_t i = 0; i < s->sae->d_sae; i++) {
+    for (size_t i = 0; i < s->m; i++) {
         table_count(t, i);
+        if (labels)
+            labels_cell(t, labels, i);
         if (s->rows)
             feature_rows(t, s->rows, i);
-        feature_direction(t, s->sae, &s->shape.each[i], i);
+        if (s->sae)
+            feature_direction(t, s->sae, &s->shape.each[i], i);
         if (s->truth)
             feature_truth(t, s, i);
     }
+    labels_free(labels);
     return table_finish(t);
 }
 
@@ -517,20 +541,74 @@ static int print_hist(const struct measure *r)
     return table_finish(t);
 }
 
+/* The dictionaries are there: measure what there is to be measured. */
+static void measure(struct stats *all, size_t n, struct stream_in *in)
+{
+    struct statrows how = { .coded = o.coded, .codes = o.codes, .neurons = !o.no_neurons && !o.hist };
+    struct statrows_of *of = mem_zero(n, sizeof *of);
+    where_options(&how.where, o.where, o.token);
+    for (size_t k = 0; k < n; k++)
+        of[k] = (struct statrows_of){ all[k].path, all[k].sae, &all[k].shape, o.codes ? all[k].nearest : NULL,
+                                      o.codes ? all[k].truth->d_sae : 0, NULL };
+    statrows_read(&how, of, n, in);
+    for (size_t k = 0; k < n; k++)
+        all[k].rows = of[k].rows;
+    where_free(&how.where);
+    free(of);
+}
+
+static void check_options(size_t saes, bool stream)
+{
+    if (o.features + !!o.hist + !!o.only > 1)
+        opt_misuse("--features, --hist and --only exclude each other");
+    if (o.labels && !o.features)
+        opt_misuse("--labels goes with --features");
+    if (!stream && (o.hist || o.coded || o.codes || o.window || o.where || o.token))
+        opt_misuse("--hist, --coded, --codes, --window, --where and --token want activations: sae-stat SAE ACTS (- is standard "
+                   "input)");
+    if (o.codes && !o.truth)
+        opt_misuse("--codes wants --truth");
+    if (!saes && (o.truth || o.coded))
+        opt_misuse("--truth and --coded want a dictionary");
+    if (saes > 1 && (o.features || o.hist || o.coded))
+        opt_misuse("--features, --hist and --coded are of one dictionary");
+}
+
+/* Does the stream go with so many dictionaries? */
+static void check_stream(const struct stream_in *in, size_t saes)
+{
+    if (in->kind == STREAM_ACTS && !saes)
+        tool_die_data("%s: a stream of acts where codes are wanted, unless a dictionary is named: sae-stat SAE ACTS",
+                      stream_name(in));
+    if (in->kind == STREAM_CODES && (saes > 1 || o.coded))
+        tool_die_data("%s: a stream of codes where acts are wanted", stream_name(in));
+}
+
 int main(int argc, char **argv)
 {
     tool_begin(&argc, &argv, &usage, table_of_options);
-    if (o.features && o.hist)
-        opt_misuse("--features and --hist exclude each other");
-    if (argc < 2 && (o.hist || o.coded || o.codes || o.window))
-        opt_misuse("--hist, --coded, --codes and --window want activations: sae-stat SAE ACTS (- is standard input)");
-    if (o.codes && !o.truth)
-        opt_misuse("--codes wants --truth");
-    struct stats s = { .sae = tool_sae(argv[0]) };
-    s.shape = geometry_of(s.sae->w_dec, s.sae->w_enc, s.sae->d_sae, s.sae->d_model);
-    if (o.truth)
-        compare_truth(&s);
-    if (argc > 1)
-        measure_rows(&s, argv);
-    return o.hist ? print_hist(s.rows) : o.features ? print_features(&s) : print_summary(&s);
+    bool stream = argc == 0 || statrows_is_stream(argv[argc - 1], argc == 1);
+    size_t saes = (size_t)argc - (stream && argc), n = saes ? saes : 1;
+    struct stats *all = mem_zero(n, sizeof *all);
+    check_options(saes, stream);
+    struct stream_in *in = stream ? tool_open(argc, argv, argc ? argc - 1 : 0) : NULL;
+    if (in)
+        check_stream(in, saes);
+    struct sae *truth = o.truth ? tool_sae(o.truth) : NULL;
+    for (size_t k = 0; k < saes; k++) {
+        all[k] = (struct stats){ .path = argv[k], .sae = tool_sae(argv[k]) };
+        all[k].m = all[k].sae->d_sae;
+        all[k].shape = geometry_of(all[k].sae->w_dec, all[k].sae->w_enc, all[k].m, all[k].sae->d_model);
+        if (truth)
+            compare_truth(&all[k], truth);
+    }
+    if (!saes)
+        all->m = in->d;
+    if (in)
+        measure(all, n, in);
+    stream_close(in);
+    return saes > 1     ? print_wide(all, n)
+           : o.hist     ? print_hist(all->rows)
+           : o.features ? print_features(all)
+                        : print_summary(all);
 }

@@ -1,16 +1,23 @@
 /* sae-topk: what each feature fires on.
  *
- * For each feature the contexts of its largest values (and, on request, of random firings), or the histogram of the tokens
- * it fires on. One pass; a row is looked at once the w rows behind it have come, so that its context is complete. */
+ * One pass over a stream of codes gives one of four tables: for each feature the contexts of its largest values (and, on
+ * request, of random firings); the tokens it fires on; how often it fires; or, the other way round, which features fire on a
+ * token. A row is looked at once the rows behind it have come, so that its context is complete. */
 /* SPDX-License-Identifier: MIT */
+#include "ground/keymap.h"
 #include "ground/mem.h"
+#include "ground/ranges.h"
 #include "maths/topk.h"
+#include "tools/labels.h"
 #include "tools/logitlist.h"
 #include "tools/saetool.h"
 #include "tools/table.h"
+#include "tools/tokenstat.h"
 #include "tools/tool.h"
+#include "tools/where.h"
+#include "tools/window.h"
 
-#include <stdio.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,32 +25,44 @@ enum { RESERVE = 20 };                      /* firings sampled for each quantile
 
 static struct {
     int64_t k, width, random, quantiles;
-    const char *features, *model, *hook;
-    bool tokens, alive, distinct, logits;
+    const char *features, *model, *hook, *labels, *where, *token, *token_re;
+    bool tokens, alive, distinct, logits, counts, values;
 } o = { .k = 10, .width = 10 };
 
 static const struct opt table[] = {
     { .type = OPT_GROUP, .help = "What to show" },
-    { OPT_COUNT, .letter = 'k', .name = "top", .var = &o.k, .arg = "N", .help = "top contexts (or tokens) of each feature",
-      .lo = 0, .hi = 1e6 },
-    { OPT_STRING, .letter = 'f', .name = "features", .var = &o.features, .arg = "F[,F...]", .help = "only these features, in "
-      "this order", .shown = "all" },
-    { OPT_COUNT, .letter = 'w', .name = "width", .var = &o.width, .arg = "N", .help = "tokens of context on each side",
-      .lo = 0, .hi = 10000 },
-    { OPT_FLAG, .name = "distinct", .var = &o.distinct, .help = "at most one row a context (of one ctx the best) among the "
-      "top" },
-    { OPT_COUNT, .name = "random", .var = &o.random, .arg = "N", .help = "also N firings drawn at random",
-      .lo = 0, .hi = 1e6 },
-    { OPT_COUNT, .name = "quantiles", .var = &o.quantiles, .arg = "Q", .help = "also one firing from each of Q equal parts of "
-      "the feature's values, from a random sample of 20 Q of them", .lo = 0, .hi = 10000 },
+    { .type = OPT_FLAG, .name = "counts", .var = &o.counts, .help = "instead of contexts, how often each feature fires" },
     { OPT_FLAG, .name = "tokens", .var = &o.tokens, .help = "instead, the tokens each feature fires on and how often" },
+    { OPT_STRING, .name = "token", .var = &o.token, .arg = "STR", .help = "instead, the features that fire on this token, those "
+      "that tell it best from others first", .shown = "" },
+    { OPT_STRING, .name = "token-re", .var = &o.token_re, .arg = "REGEX", .help = "the same for all tokens in which a POSIX "
+      "extended regular expression is found", .shown = "" },
     { OPT_FLAG, .name = "logits", .var = &o.logits, .help = "instead, of a dictionary SAE, the tokens whose logits each decoder "
       "row raises and lowers most, straight through the last norm" },
     { OPT_STRING, .letter = 'm', .name = "model", .var = &o.model, .arg = "DIR", .help = "with --logits: checkpoint directory of "
       "the language model", .shown = "" },
     { OPT_STRING, .letter = 'p', .name = "hook", .var = &o.hook, .arg = "HOOK", .help = "with --logits: the hook point of SAE",
       .shown = "the one it was fitted on" },
+    { .type = OPT_GROUP, .help = "Which and how many" },
+    { OPT_COUNT, .letter = 'k', .name = "top", .var = &o.k, .arg = "N", .help = "top contexts or tokens of each feature; with "
+      "--token and --token-re features", .lo = 0, .hi = 1e6 },
+    { OPT_STRING, .letter = 'f', .name = "features", .var = &o.features, .arg = "LIST", .help = "only these features, in this "
+      "order: numbers and ranges LO-HI", .shown = "all" },
     { OPT_FLAG, .name = "alive", .var = &o.alive, .help = "features in order of how often they fire, not of their number" },
+    { OPT_STRING, .name = "where", .var = &o.where, .arg = "WORDS", .help = "only firings on these rows, in the words of "
+      "sae-patch(1): doc=3, label=fr, 5:9, last, token= the", .shown = "all" },
+    { OPT_FLAG, .name = "distinct", .var = &o.distinct, .help = "among the top at most one row of a context (the best), and one "
+      "of those whose text as shown is the same" },
+    { OPT_COUNT, .name = "random", .var = &o.random, .arg = "N", .help = "also N firings drawn at random",
+      .lo = 0, .hi = 1e6 },
+    { OPT_COUNT, .name = "quantiles", .var = &o.quantiles, .arg = "Q", .help = "also one firing from each of Q equal parts of "
+      "the feature's values, from a random sample of 20 Q of them", .lo = 0, .hi = 10000 },
+    { .type = OPT_GROUP, .help = "How it is shown" },
+    { OPT_COUNT, .letter = 'w', .name = "width", .var = &o.width, .arg = "N", .help = "tokens of context on each side",
+      .lo = 0, .hi = 10000 },
+    { OPT_FLAG, .name = "values", .var = &o.values, .help = "also the tokens of each context and the feature's value on each, "
+      "as --json has them" },
+    LABELS_OPTION(&o.labels),
     { .type = OPT_END },
 };
 
@@ -55,183 +74,64 @@ static const struct opt_usage usage = {
 
 /* ---- the features to show ---- */
 
-struct token {
-    uint32_t id;
-    uint64_t count;                         /* 0: a free slot */
+struct tally {
+    uint64_t count;
     double sum;
     float max;
 };
 
 struct feature {
-    bool shown;
-    uint64_t fires;
-    struct topk top, random, quantiles;     /* loads: struct firing */
-    struct firing *pending;                 /* --distinct: the best of the context in hand */
-    struct token *token;                    /* --tokens: open addressing by id */
-    size_t tokens, token_cap;
+    struct topk top, random, quantiles;     /* loads: struct context */
+    struct context *pending;                /* --distinct: the best of the context in hand */
 };
 
-struct firing {
-    float value;
-    uint64_t row;
-    uint32_t doc, ctx, pos;
-    char context[];
-};
-
-static struct feature *feature;
-static uint32_t *order;                     /* features in the order they are printed */
 static size_t m, shown;
+static size_t *order;                       /* (shown) features in the order they are printed */
+static bool *wanted;                        /* (m) is it shown */
+static struct tally *fired;                 /* (m) of every feature, shown or not */
+static struct tally *on_token;              /* (m) --token, --token-re: the same on its rows */
+static struct feature **feature;            /* (m) NULL until it first fires */
+static struct labels *labels;
+static uint64_t rows, token_rows;           /* of those --where chooses: how many, and of the token */
 
 static void choose_features(void)
 {
-    feature = mem_zero(m, sizeof *feature);
-    order = mem_alloc(m, sizeof *order);
-    for (const char *at = o.features; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-        char word[24] = "";
-        int64_t f;
-        size_t len = strcspn(at, ",");
-        snprintf(word, sizeof word, "%.*s", (int)(len < 23 ? len : 23), at);
-        if (opt_count(word, &f) || f < 0 || (uint64_t)f >= m)
-            opt_misuse("-f: '%s' is not a feature from 0 to %zu", word, m - 1);
-        if (!feature[f].shown)
-            order[shown++] = (uint32_t)f;
-        feature[f].shown = true;
+    struct ranges list;
+    if (ranges_parse(&list, o.features ? o.features : "all", "a feature", 0, (int64_t)m - 1))
+        opt_misuse("-f: %s", err_text());
+    order = ranges_list(&list, &shown);
+    wanted = mem_zero(m, sizeof *wanted);
+    ranges_mark(&list, wanted);
+    ranges_free(&list);
+    labels = labels_open(o.labels, m);
+}
+
+static struct feature *feature_of(uint32_t i)
+{
+    if (!feature[i]) {
+        feature[i] = mem_zero(1, sizeof **feature);
+        feature[i]->top.k = (size_t)o.k;
+        feature[i]->random.k = (size_t)o.random;
+        feature[i]->quantiles.k = (size_t)o.quantiles * RESERVE;
     }
-    for (size_t i = 0; i < m && !o.features; i++) {
-        order[shown++] = (uint32_t)i;
-        feature[i].shown = true;
-    }
-    for (size_t i = 0; i < m; i++) {
-        feature[i].top.k = feature[i].shown ? (size_t)o.k : 0;
-        feature[i].random.k = feature[i].shown ? (size_t)o.random : 0;
-        feature[i].quantiles.k = feature[i].shown ? (size_t)o.quantiles * RESERVE : 0;
-    }
+    return feature[i];
 }
 
-/* ---- the window: rows whose contexts may still be asked for ---- */
-
-static struct {
-    size_t n, done;                         /* rows held; rows already looked at */
-    uint64_t row;                           /* number of the first row held, over the whole stream */
-    uint32_t *doc, *ctx, *pos, *tok, *text_end, *ptr, *idx;
-    float *val;
-    uint8_t *text;
-    size_t row_cap[6], idx_cap, val_cap, text_cap;
-    bool has_doc, has_ctx, has_pos, has_tok, has_text;
-} win;
-
-static uint32_t *append(uint32_t *to, size_t *cap, const uint32_t *from, size_t n)
+static double density(size_t i)
 {
-    to = mem_grow(to, cap, win.n + n + 1, sizeof *to);
-    if (from)
-        memcpy(to + win.n, from, n * sizeof *to);
-    else
-        memset(to + win.n, 0, n * sizeof *to);
-    return to;
+    return rows ? (double)fired[i].count / (double)rows : 0;
 }
 
-static void window_add(const struct batch *b)
+static void count_firing(struct tally *t, float value)
 {
-    uint32_t text = win.n ? win.text_end[win.n - 1] : 0, pairs = win.n ? win.ptr[win.n] : 0;
-    uint32_t more_text = b->text_end ? b->text_end[b->n - 1] : 0;
-    win.has_doc = b->doc, win.has_ctx = b->ctx, win.has_pos = b->pos, win.has_tok = b->tok, win.has_text = b->text;
-    win.doc = append(win.doc, &win.row_cap[0], b->doc, b->n);
-    win.ctx = append(win.ctx, &win.row_cap[1], b->ctx, b->n);
-    win.pos = append(win.pos, &win.row_cap[2], b->pos, b->n);
-    win.tok = append(win.tok, &win.row_cap[3], b->tok, b->n);
-    win.text_end = append(win.text_end, &win.row_cap[4], NULL, b->n);
-    win.ptr = append(win.ptr, &win.row_cap[5], NULL, b->n);
-    for (size_t i = 0; i < b->n; i++) {
-        win.text_end[win.n + i] = text + (b->text_end ? b->text_end[i] : 0);
-        win.ptr[win.n + i] = pairs + b->ptr[i];
-    }
-    win.ptr[win.n + b->n] = pairs + b->ptr[b->n];
-    win.text = mem_grow(win.text, &win.text_cap, text + more_text, 1);
-    win.idx = mem_grow(win.idx, &win.idx_cap, pairs + b->ptr[b->n], sizeof *win.idx);
-    win.val = mem_grow(win.val, &win.val_cap, pairs + b->ptr[b->n], sizeof *win.val);
-    if (more_text)
-        memcpy(win.text + text, b->text, more_text);
-    memcpy(win.idx + pairs, b->idx, b->ptr[b->n] * sizeof *win.idx);
-    memcpy(win.val + pairs, b->val, b->ptr[b->n] * sizeof *win.val);
-    win.n += b->n;
+    t->max = !t->count++ || value > t->max ? value : t->max;
+    t->sum += value;
 }
 
-/* Forget the first `drop` rows. */
-static void window_drop(size_t drop)
-{
-    uint32_t *rows[] = { win.doc, win.ctx, win.pos, win.tok };
-    if (!drop)
-        return;
-    uint32_t text = win.text_end[drop - 1], pairs = win.ptr[drop], texts = win.text_end[win.n - 1], all = win.ptr[win.n];
-    size_t left = win.n - drop;
-    for (size_t i = 0; i < 4; i++)
-        memmove(rows[i], rows[i] + drop, left * sizeof **rows);
-    for (size_t i = 0; i < left; i++)
-        win.text_end[i] = win.text_end[drop + i] - text;
-    for (size_t i = 0; i <= left; i++)
-        win.ptr[i] = win.ptr[drop + i] - pairs;
-    memmove(win.text, win.text + text, texts - text);
-    memmove(win.idx, win.idx + pairs, (all - pairs) * sizeof *win.idx);
-    memmove(win.val, win.val + pairs, (all - pairs) * sizeof *win.val);
-    win.n = left;
-    win.done -= drop;
-    win.row += drop;
-}
+/* ---- contexts ---- */
 
-/* Are rows i and i+1 neighbours in one context? */
-static bool joined(size_t i)
-{
-    return win.has_ctx && win.has_pos && win.ctx[i] == win.ctx[i + 1] && win.pos[i] + 1 == win.pos[i + 1] &&
-           (!win.has_doc || win.doc[i] == win.doc[i + 1]);
-}
-
-static void add_token(struct text *t, size_t i)
-{
-    char number[24];
-    if (win.has_text) {
-        uint32_t from = i ? win.text_end[i - 1] : 0;
-        text_bytes(t, win.text + from, win.text_end[i] - from);
-    } else if (win.has_tok) {
-        snprintf(number, sizeof number, " %u", win.tok[i]);
-        text_plain(t, number);
-    }
-}
-
-/* Bytes of rows [lo, hi), so that characters cut by tokens are whole again. */
-static void add_run(struct text *t, size_t lo, size_t hi)
-{
-    if (win.has_text && lo < hi) {
-        uint32_t from = lo ? win.text_end[lo - 1] : 0;
-        text_bytes(t, win.text + from, win.text_end[hi - 1] - from);
-        return;
-    }
-    for (size_t i = lo; i < hi; i++)
-        add_token(t, i);
-}
-
-static struct firing *firing_of(size_t i, float value)
-{
-    static struct text t;
-    size_t lo = i, hi = i + 1;
-    while (lo > 0 && i - lo < (size_t)o.width && joined(lo - 1))
-        lo--;
-    while (hi < win.n && hi - i <= (size_t)o.width && joined(hi - 1))
-        hi++;
-    t.n = 0;
-    text_plain(&t, "");
-    add_run(&t, lo, i);
-    text_plain(&t, "<<");
-    add_token(&t, i);
-    text_plain(&t, ">>");
-    add_run(&t, i + 1, hi);
-    struct firing *f = mem_alloc(sizeof *f + t.n + 1, 1);
-    *f = (struct firing){ value, win.row + i, win.has_doc ? win.doc[i] : 0, win.has_ctx ? win.ctx[i] : 0,
-                          win.has_pos ? win.pos[i] : (uint32_t)(win.row + i) };
-    memcpy(f->context, t.s, t.n + 1);
-    return f;
-}
-
-/* ---- counting ---- */
+static struct window win;
+static struct keymap texts;                 /* --distinct: feature and text -> the context among the top that has them */
 
 /* A key that is random but the same for the same seed, row and feature: the largest make a uniform sample. */
 static double random_key(uint64_t row, uint32_t f)
@@ -243,218 +143,398 @@ static double random_key(uint64_t row, uint32_t f)
     return (double)((z ^ (z >> 32)) >> 11);
 }
 
-static void offer(struct topk *t, double key, size_t i, float value)
+static struct context *cut_out(const struct window_row *r, uint32_t f, float value)
 {
-    if (topk_wants(t, key, win.row + i))
-        free(topk_push(t, key, win.row + i, firing_of(i, value)));
+    return window_context(&win, r->row, f, value, opt.json || o.values);
 }
 
-/* --distinct: the context that a firing waits for has ended. */
+static void offer(struct topk *t, double key, const struct window_row *r, uint32_t f, float value)
+{
+    if (topk_wants(t, key, r->row))
+        free(topk_push(t, key, r->row, cut_out(r, f, value)));
+}
+
+/* ---- --distinct ---- */
+
+/* FNV-1a of what makes two contexts of a feature the same. */
+static uint64_t text_key(uint32_t f, const struct context *c)
+{
+    uint64_t h = (0xcbf29ce484222325u ^ f) * 0x100000001b3u;
+    h = (h ^ c->at) * 0x100000001b3u;
+    for (uint32_t i = 0; i < c->bytes; i++)
+        h = (h ^ (uint8_t)c->text[i]) * 0x100000001b3u;
+    return h;
+}
+
+static bool same_text(const struct context *a, const struct context *b)
+{
+    return a->bytes && a->bytes == b->bytes && a->at == b->at && a->len == b->len && !memcmp(a->text, b->text, a->bytes);
+}
+
+static void unlist(const struct context *c)
+{
+    if (c && keymap_get(&texts, c->key) == (uintptr_t)c)
+        keymap_remove(&texts, c->key);
+}
+
+static void push_distinct(struct feature *f, struct context *c)
+{
+    struct context *twin = (struct context *)(uintptr_t)keymap_get(&texts, c->key), *out;
+    if (twin && same_text(twin, c)) {
+        bool better = c->value > twin->value || (c->value == twin->value && c->row < twin->row);
+        if (better) {
+            topk_raise(&f->top, twin, c->value, c->row, c);
+            keymap_set(&texts, c->key, (uintptr_t)c);
+        }
+        free(better ? twin : c);
+        return;
+    }
+    out = topk_push(&f->top, c->value, c->row, c);
+    if (out != c)
+        keymap_set(&texts, c->key, (uintptr_t)c);
+    unlist(out);
+    free(out);
+}
+
+/* The context that a firing waits for has ended. */
 static void settle(struct feature *f)
 {
     if (f->pending)
-        free(topk_push(&f->top, f->pending->value, f->pending->row, f->pending));
+        push_distinct(f, f->pending);
     f->pending = NULL;
 }
 
-/* --distinct: hold the best firing of the context in hand until another context begins. */
-static void offer_distinct(struct feature *f, size_t i, float value)
+/* Hold the best firing of the context in hand until another context begins. */
+static void offer_distinct(struct feature *f, const struct window_row *r, uint32_t i, float value)
 {
-    struct firing *p = f->pending;
-    bool same = p && win.has_ctx && p->ctx == win.ctx[i] && p->doc == (win.has_doc ? win.doc[i] : 0);
-    if (!same)
+    struct context *p = f->pending;
+    if (p && (!r->has_ctx || p->ctx != r->ctx || p->doc != r->doc))
         settle(f);
-    if ((f->pending && value <= f->pending->value) || !topk_wants(&f->top, value, win.row + i))
+    if ((f->pending && value <= f->pending->value) || !topk_wants(&f->top, value, r->row))
         return;
     free(f->pending);
-    f->pending = firing_of(i, value);
-}
-
-/* ---- --tokens ---- */
-
-/* The printable form of each token seen: open addressing by id, cap a power of 2. */
-static struct name {
-    uint32_t id;
-    char *text;                             /* NULL: a free slot */
-} *name;
-static size_t names, name_cap;
-
-static struct name *name_slot(struct name *of, size_t cap, uint32_t id)
-{
-    size_t k = id * 2654435761u % cap;
-    while (of[k].text && of[k].id != id)
-        k = (k + 1) % cap;
-    return &of[k];
-}
-
-static void name_token(size_t i)
-{
-    struct text t = { .s = NULL };
-    if (2 * names >= name_cap) {
-        size_t cap = name_cap ? 2 * name_cap : 256;
-        struct name *bigger = mem_zero(cap, sizeof *bigger);
-        for (size_t k = 0; k < name_cap; k++)
-            if (name[k].text)
-                *name_slot(bigger, cap, name[k].id) = name[k];
-        free(name);
-        name = bigger;
-        name_cap = cap;
-    }
-    struct name *slot = name_slot(name, name_cap, win.tok[i]);
-    if (slot->text)
-        return;
-    text_plain(&t, "");
-    add_token(&t, i);
-    *slot = (struct name){ win.tok[i], t.s };
-    names++;
-}
-
-static struct token *token_slot(struct token *table_of, size_t cap, uint32_t id)
-{
-    size_t k = id * 2654435761u % cap;
-    while (table_of[k].count && table_of[k].id != id)
-        k = (k + 1) % cap;
-    return &table_of[k];
-}
-
-static void count_token(struct feature *f, size_t i, float value)
-{
-    if (2 * f->tokens >= f->token_cap) {
-        size_t cap = f->token_cap ? 2 * f->token_cap : 8;
-        struct token *bigger = mem_zero(cap, sizeof *bigger);
-        for (size_t k = 0; k < f->token_cap; k++)
-            if (f->token[k].count)
-                *token_slot(bigger, cap, f->token[k].id) = f->token[k];
-        free(f->token);
-        f->token = bigger;
-        f->token_cap = cap;
-    }
-    struct token *t = token_slot(f->token, f->token_cap, win.tok[i]);
-    if (!t->count++) {
-        t->id = win.tok[i];
-        t->max = value;
-        f->tokens++;
-        name_token(i);
-    }
-    t->sum += value;
-    t->max = value > t->max ? value : t->max;
+    f->pending = cut_out(r, i, value);
+    f->pending->key = text_key(i, f->pending);
 }
 
 /* ---- the pass ---- */
 
-static void look_at(size_t i)
+static void look_at(const struct window_row *r)
 {
-    for (uint32_t j = win.ptr[i]; j < win.ptr[i + 1]; j++) {
-        struct feature *f = &feature[win.idx[j]];
-        if (!f->shown)
-            continue;
-        f->fires++;
-        double key = random_key(win.row + i, win.idx[j]);
-        if (o.tokens)
-            count_token(f, i, win.val[j]);
-        else if (o.distinct)
-            offer_distinct(f, i, win.val[j]);
+    for (uint32_t j = 0; r->chosen && j < r->nnz; j++) {
+        struct feature *f = feature_of(r->idx[j]);
+        double key = random_key(r->row, r->idx[j]);
+        if (o.distinct)
+            offer_distinct(f, r, r->idx[j], r->val[j]);
         else
-            offer(&f->top, win.val[j], i, win.val[j]);
-        offer(&f->random, key, i, win.val[j]);
-        offer(&f->quantiles, key, i, win.val[j]);
+            offer(&f->top, r->val[j], r, r->idx[j], r->val[j]);
+        offer(&f->random, key, r, r->idx[j], r->val[j]);
+        offer(&f->quantiles, key, r, r->idx[j], r->val[j]);
     }
 }
 
-/* Look at every row whose context is complete; at the end of a section (flush) at all, and forget them. */
-static void advance(bool flush)
+/* A section ends: the rows that waited for what follows them have all there is. */
+static void end_section(void)
 {
-    size_t ready = flush ? win.n : win.n > (size_t)o.width ? win.n - (size_t)o.width : 0;
-    while (win.done < ready)
-        look_at(win.done++);
-    size_t keep = flush ? 0 : (size_t)o.width;
-    if (win.done > keep)
-        window_drop(win.done - keep);
-    for (size_t i = 0; i < m && flush && o.distinct; i++)
-        settle(&feature[i]);
+    uint64_t waiting = win.end - win.first < win.width ? win.first : win.end - win.width;
+    for (; waiting < win.end; waiting++)
+        look_at(window_at(&win, waiting));
+    window_clear(&win);
+    for (size_t i = 0; i < m && o.distinct; i++)
+        if (feature[i])
+            settle(feature[i]);
+}
+
+/* A row goes into the window, and the one that now has all its neighbors is looked at. */
+static int add_row(const struct batch *b, size_t i, bool chosen)
+{
+    if (window_push(&win, b, i, wanted))
+        return -1;
+    window_at(&win, win.end - 1)->chosen = chosen;
+    if (win.end - win.first > win.width)
+        look_at(window_at(&win, win.end - 1 - win.width));
+    return 0;
+}
+
+/* Is row i of b of the token that is asked about? */
+static bool is_token(const struct batch *b, size_t i)
+{
+    static char *bytes;
+    static size_t len;
+    static regex_t re;
+    static bool ready;
+    char text[WINDOW_TOKEN + 1];
+    if (!ready && o.token)
+        bytes = where_bytes(o.token, &len);
+    if (!ready && o.token_re && regcomp(&re, o.token_re, REG_EXTENDED | REG_NOSUB))
+        opt_misuse("--token-re: '%s' is not a regular expression", o.token_re);
+    ready = true;
+    if (!b)
+        return false;
+    if (o.token) {
+        size_t n;
+        const uint8_t *own = batch_text(b, i, &n);
+        return n == len && !memcmp(own ? own : (const uint8_t *)"", bytes, n);
+    }
+    text[window_text(b, i, text)] = 0;
+    return !regexec(&re, text, 0, NULL, 0);
+}
+
+static struct tokenstat tokens;
+
+static int count_row(const struct batch *b, size_t i)
+{
+    bool here = on_token && is_token(b, i);
+    rows++;
+    token_rows += here;
+    for (uint32_t j = b->ptr[i]; j < b->ptr[i + 1]; j++) {
+        count_firing(&fired[b->idx[j]], b->val[j]);
+        if (here)
+            count_firing(&on_token[b->idx[j]], b->val[j]);
+        if (o.tokens && wanted[b->idx[j]] && tokenstat_add(&tokens, b->idx[j], b, i, b->val[j]))
+            return -1;
+    }
+    return 0;
+}
+
+static int take_batch(const struct where *where, const struct batch *b, const struct batch *next)
+{
+    static bool *chosen;
+    static size_t cap;
+    bool contexts = !o.tokens && !o.counts && !on_token, any = where->n || where->last;
+    chosen = mem_grow(chosen, &cap, b->n, sizeof *chosen);
+    if (o.tokens && !b->tok)
+        return err_data("no column tok to count");
+    if (on_token && !b->text_end)
+        return err_data("no column text to look for tokens in");
+    if (any && where_rows(where, b, next, chosen) < 0)
+        return -1;
+    for (size_t i = 0; i < b->n; i++)
+        if (((!any || chosen[i]) && count_row(b, i)) || (contexts && add_row(b, i, !any || chosen[i])))
+            return -1;
+    return 0;
 }
 
 static void read_all(struct stream_in *in)
 {
-    struct batch b;
+    struct where where = { .n = 0 };
     uint64_t section = 0;
-    while (tool_next(in, &b)) {
-        if (o.tokens && !b.tok)
-            tool_die_data("%s: no column tok to count", stream_name(in));
-        if (b.section != section)
-            advance(true);
-        section = b.section;
-        window_add(&b);
-        advance(false);
+    const struct batch *b, *next;
+    if (o.where && where_words(&where, o.where))
+        opt_misuse("--where: %s", err_text());
+    struct where_ahead ahead = { .in = in, .look = where.last };
+    while (where_ahead(&ahead, &b, &next)) {
+        if (b->section != section)
+            end_section();
+        section = b->section;
+        if (take_batch(&where, b, next)) {
+            err_in(stream_name(in));
+            tool_die();
+        }
     }
-    advance(true);
+    end_section();
+    where_ahead_free(&ahead);
+    where_free(&where);
 }
 
 /* ---- printing ---- */
 
 static struct table *out;
-static bool samples;                        /* a last column says which rows are samples */
+static bool samples;                        /* a column says which rows are samples */
 
-static void print_firing(uint32_t i, size_t rank, const struct firing *f, const char *kind)
+/* Begin a table of these columns; of those in the list `some` only the ones that are switched on. */
+static void begin_table(const char *const *names, const char *const *some, const bool *on)
+{
+    static const char *column[20];
+    size_t n = 0;
+    for (; *names; names++) {
+        bool off = false;
+        for (size_t i = 0; some[i]; i++)
+            off |= !strcmp(some[i], *names) && !on[i];
+        if (!off)
+            column[n++] = *names;
+    }
+    out = table_create(column, n);
+}
+
+static void print_feature(size_t i)
 {
     table_count(out, i);
+    if (labels)
+        labels_cell(out, labels, i);
+}
+
+static void print_density(size_t i)
+{
+    table_count(out, fired[i].count);
+    table_real(out, density(i));
+}
+
+static void print_around(const struct context *c)
+{
+    table_list(out);
+    for (uint32_t t = 0; t < c->tokens; t++) {
+        uint32_t from = t ? c->end[t - 1] : 0;
+        table_bytes(out, c->text + from, c->end[t] - from);
+    }
+    table_list_end(out);
+    table_list(out);
+    for (uint32_t t = 0; t < c->tokens; t++)
+        table_real(out, c->around[t]);
+    table_list_end(out);
+}
+
+static void print_text(const struct context *c)
+{
+    static struct text marked;
+    const uint8_t *text = (const uint8_t *)c->text;
+    uint32_t behind = c->at + c->len;
+    if (opt.json) {
+        table_bytes(out, text, c->at);
+        table_bytes(out, text + c->at, c->len);
+        table_bytes(out, text + behind, c->bytes - behind);
+        return;
+    }
+    marked.n = 0;
+    text_bytes(&marked, text, c->at);
+    text_plain(&marked, "<<");
+    text_bytes(&marked, text + c->at, c->len);
+    text_plain(&marked, ">>");
+    text_bytes(&marked, text + behind, c->bytes - behind);
+    table_bytes(out, marked.s, marked.n);
+}
+
+static void print_context(size_t i, size_t rank, const struct context *c, const char *kind)
+{
+    print_feature(i);
     table_count(out, rank);
-    table_real(out, f->value);
-    table_count(out, f->doc);
-    table_count(out, f->pos);
-    table_text(out, f->context);
+    table_real(out, c->value);
+    table_count(out, c->doc);
+    table_count(out, c->pos);
+    print_text(c);
     if (samples)
         table_text(out, kind);
+    print_density(i);
+    if (c->around)
+        print_around(c);
 }
 
 static int by_value(const void *a, const void *b)
 {
-    const struct firing *x = ((const struct topk_item *)a)->load, *y = ((const struct topk_item *)b)->load;
+    const struct context *x = ((const struct topk_item *)a)->load, *y = ((const struct topk_item *)b)->load;
     return x->value != y->value ? (x->value < y->value ? 1 : -1) : x->row < y->row ? -1 : x->row > y->row;
 }
 
-static void print_contexts(uint32_t i, struct feature *f)
+static void print_contexts(size_t i, struct feature *f)
 {
     topk_sort(&f->top);
     topk_sort(&f->random);
     for (size_t k = 0; k < f->top.n; k++)
-        print_firing(i, k + 1, f->top.item[k].load, "top");
+        print_context(i, k + 1, f->top.item[k].load, "top");
     for (size_t k = 0; k < f->random.n; k++)
-        print_firing(i, k + 1, f->random.item[k].load, "random");
+        print_context(i, k + 1, f->random.item[k].load, "random");
     size_t n = f->quantiles.n, parts = n < (size_t)o.quantiles ? n : (size_t)o.quantiles;
     if (n)
         qsort(f->quantiles.item, n, sizeof *f->quantiles.item, by_value);
     for (size_t q = 0; q < parts; q++)
-        print_firing(i, q + 1, f->quantiles.item[(2 * q + 1) * n / (2 * parts)].load, "quantile");
+        print_context(i, q + 1, f->quantiles.item[(2 * q + 1) * n / (2 * parts)].load, "quantile");
 }
 
-static int by_count(const void *a, const void *b)
+static void print_all_contexts(void)
 {
-    const struct token *x = a, *y = b;
-    return x->count != y->count ? (x->count < y->count ? 1 : -1) : x->id < y->id ? -1 : x->id > y->id;
+    static const char *const names[] = { "feature", "label", "rank", "value", "doc", "pos", "context", "before", "token",
+        "after", "sample", "count", "density", "tokens", "values", NULL };
+    static const char *const some[] = { "label", "sample", "context", "before", "token", "after", "tokens", "values", NULL };
+    const bool on[] = { labels, samples, !opt.json, opt.json, opt.json, opt.json, opt.json || o.values, opt.json || o.values };
+    begin_table(names, some, on);
+    for (size_t k = 0; k < shown; k++)
+        if (feature[order[k]])
+            print_contexts(order[k], feature[order[k]]);
 }
 
-static void print_tokens(uint32_t i, struct feature *f)
+static void print_tokens(size_t i)
 {
-    if (f->token_cap)
-        qsort(f->token, f->token_cap, sizeof *f->token, by_count);
-    for (size_t k = 0; k < f->tokens && k < (size_t)o.k; k++) {
-        const struct token *t = &f->token[k];
-        table_count(out, i);
+    size_t n, len;
+    const struct tokenstat_pair *p = tokenstat_of(&tokens, (uint32_t)i, &n);
+    for (size_t k = 0; k < n && k < (size_t)o.k; k++, p++) {
+        const char *text = tokenstat_text(&tokens, p->tok, &len);
+        print_feature(i);
         table_count(out, k + 1);
-        table_text(out, name_slot(name, name_cap, t->id)->text);
-        table_count(out, t->id);
+        table_bytes(out, text, len);
+        table_count(out, p->tok);
+        table_count(out, p->count);
+        table_real(out, (double)p->count / (double)fired[i].count);
+        table_real(out, p->sum / (double)p->count);
+        table_real(out, p->max);
+        table_real(out, density(i));
+    }
+}
+
+static void print_all_tokens(void)
+{
+    static const char *const names[] = { "feature", "label", "rank", "token", "tok", "count", "share", "mean", "max",
+        "density", NULL };
+    begin_table(names, (const char *const[]){ "label", NULL }, (const bool[]){ labels });
+    tokenstat_sort(&tokens);
+    for (size_t k = 0; k < shown; k++)
+        print_tokens(order[k]);
+    tokenstat_free(&tokens);
+}
+
+static void print_counts(void)
+{
+    static const char *const names[] = { "feature", "label", "count", "density", "mean", "max", NULL };
+    begin_table(names, (const char *const[]){ "label", NULL }, (const bool[]){ labels });
+    for (size_t k = 0; k < shown; k++) {
+        const struct tally *t = &fired[order[k]];
+        print_feature(order[k]);
+        print_density(order[k]);
+        if (t->count) {
+            table_real(out, t->sum / (double)t->count);
+            table_real(out, t->max);
+        } else {
+            table_empty(out);
+            table_empty(out);
+        }
+    }
+}
+
+/* F1 of "it fires" as a guess of "it is the token": 2 hits over firings and rows of the token. */
+static double f1_of(size_t i)
+{
+    return 2 * (double)on_token[i].count / (double)(fired[i].count + token_rows);
+}
+
+static void print_firing_on_token(void)
+{
+    static const char *const names[] = { "feature", "label", "rank", "count", "share", "recall", "f1", "mean", "max", "density",
+        NULL };
+    struct topk best = { .k = (size_t)o.k };
+    for (size_t k = 0; k < shown; k++)
+        if (on_token[order[k]].count)
+            topk_push(&best, f1_of(order[k]), order[k], NULL);
+    topk_sort(&best);
+    begin_table(names, (const char *const[]){ "label", NULL }, (const bool[]){ labels });
+    for (size_t k = 0; k < best.n; k++) {
+        size_t i = best.item[k].order;
+        const struct tally *t = &on_token[i];
+        print_feature(i);
+        table_count(out, k + 1);
         table_count(out, t->count);
-        table_real(out, (double)t->count / (double)f->fires);
+        table_real(out, (double)t->count / (double)fired[i].count);
+        table_real(out, (double)t->count / (double)token_rows);
+        table_real(out, best.item[k].key);
         table_real(out, t->sum / (double)t->count);
         table_real(out, t->max);
+        table_real(out, density(i));
     }
+    topk_free(&best);
 }
 
 static int by_fires(const void *a, const void *b)
 {
-    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-    return feature[i].fires != feature[j].fires ? (feature[i].fires < feature[j].fires ? 1 : -1) : i < j ? -1 : i > j;
+    size_t i = *(const size_t *)a, j = *(const size_t *)b;
+    return fired[i].count != fired[j].count ? (fired[i].count < fired[j].count ? 1 : -1) : i < j ? -1 : i > j;
 }
 
 /* ---- --logits ---- */
@@ -465,42 +545,61 @@ static int list_logits(int argc, char **argv)
         opt_misuse("--logits needs -m DIR");
     if (argc != 1)
         opt_misuse("--logits reads a dictionary: name its file");
-    if (o.tokens || o.alive || o.distinct || o.random || o.quantiles || opt_given(&o.width))
-        opt_misuse("--logits goes with -k, -f, -m and -p only");
+    if (o.tokens || o.counts || o.token || o.token_re || o.alive || o.distinct || o.random || o.quantiles || o.where || o.values ||
+        opt_given(&o.width))
+        opt_misuse("--logits goes with -k, -f, -m, -p and --labels only");
     struct sae *sae = tool_sae(argv[0]);
     m = sae->d_sae;
     choose_features();
-    int status = logitlist_main(sae, argv[0], o.model, o.hook, order, shown, (size_t)o.k);
+    int status = logitlist_main(sae, argv[0], o.model, o.hook, order, shown, (size_t)o.k, labels);
     sae_free(sae);
     return status;
 }
 
+static void check_options(void)
+{
+    bool instead = o.tokens || o.counts || o.token || o.token_re;
+    samples = o.random || o.quantiles;
+    if (o.model || o.hook)
+        opt_misuse("-%c goes with --logits", o.model ? 'm' : 'p');
+    if (o.tokens + o.counts + (o.token || o.token_re) > 1 || (o.token && o.token_re))
+        opt_misuse("--tokens, --counts, --token and --token-re exclude each other");
+    if (instead && (samples || o.distinct || o.values || opt_given(&o.width)))
+        opt_misuse("--%s goes with none of --random, --quantiles, --distinct, --values and -w",
+                   o.tokens ? "tokens" : o.counts ? "counts" : o.token ? "token" : "token-re");
+    if ((o.token || o.token_re) && o.alive)
+        opt_misuse("--token and --token-re have an order of their own: --alive does not go with them");
+    is_token(NULL, 0);
+}
+
 int main(int argc, char **argv)
 {
-    static const char *const contexts[] = { "feature", "rank", "value", "doc", "pos", "context", "sample" };
-    static const char *const tokens[] = { "feature", "rank", "token", "tok", "count", "share", "mean", "max" };
     tool_begin(&argc, &argv, &usage, table);
     if (o.logits)
         return list_logits(argc, argv);
-    if (o.model || o.hook)
-        opt_misuse("-%c goes with --logits", o.model ? 'm' : 'p');
-    samples = o.random || o.quantiles;
-    if (o.tokens && (samples || o.distinct))
-        opt_misuse("--tokens goes with none of --random, --quantiles and --distinct");
+    check_options();
     struct stream_in *in = tool_open(argc, argv, 0);
     tool_want(in, STREAM_CODES, 0, "sae-topk");
     m = in->d;
     choose_features();
+    fired = mem_zero(m, sizeof *fired);
+    feature = mem_zero(m, sizeof *feature);
+    if (o.token || o.token_re)
+        on_token = mem_zero(m, sizeof *on_token);
+    window_init(&win, (size_t)o.width);
     read_all(in);
     stream_close(in);
-    out = o.tokens ? table_create(tokens, 8) : table_create(contexts, samples ? 7 : 6);
+    if (on_token && !token_rows)
+        tool_warn("note: no row has that token");
     if (o.alive)
         qsort(order, shown, sizeof *order, by_fires);
-    for (size_t k = 0; k < shown; k++) {
-        if (o.tokens)
-            print_tokens(order[k], &feature[order[k]]);
-        else
-            print_contexts(order[k], &feature[order[k]]);
-    }
+    if (o.tokens)
+        print_all_tokens();
+    else if (o.counts)
+        print_counts();
+    else if (on_token)
+        print_firing_on_token();
+    else
+        print_all_contexts();
     return table_finish(out);
 }

@@ -5,27 +5,98 @@
 #include "ground/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
-json_t *jsonfile_parse(const char *text, size_t len)
+/* What jansson spends on each kind of value beside its text, on a machine of 64 bits; a key costs as a string does. */
+enum { OBJECT_COST = 240, ARRAY_COST = 144, STRING_COST = 112, NUMBER_COST = 48 };
+
+struct scan {
+    const char *text;
+    size_t at, len, cost;
+};
+
+/* From behind the opening quote to behind the closing one. */
+static int scan_string(struct scan *s)
+{
+    size_t from = s->at;
+    for (; s->at < s->len && s->text[s->at] != '"'; s->at++)
+        s->at += s->text[s->at] == '\\';
+    size_t n = s->at - from;
+    s->at++;
+    s->cost += STRING_COST + n;
+    return n > JSONFILE_STRING ? err_data("a string of more than %d bytes in JSON", JSONFILE_STRING) : 0;
+}
+
+static void scan_number(struct scan *s)
+{
+    while (s->at < s->len && strchr("+-.0123456789eE", s->text[s->at]) && s->text[s->at])
+        s->at++;
+    s->cost += NUMBER_COST;
+}
+
+int jsonfile_check(const char *text, size_t len, size_t present)
+{
+    struct scan s = { .text = text, .len = len };
+    size_t limit = JSONFILE_ROOM + 4 * present;
+    while (s.at < len && s.cost <= limit) {
+        char c = text[s.at];
+        if (c == '-' || (c >= '0' && c <= '9')) {
+            scan_number(&s);
+            continue;
+        }
+        s.at++;
+        if (c == '"' && scan_string(&s))
+            return -1;
+        s.cost += c == '{' ? OBJECT_COST : c == '[' ? ARRAY_COST : 0;
+    }
+    if (s.cost > limit)
+        return err_data("%zu bytes of JSON hold so many values that reading them would take more than %zu MiB", len, limit >> 20);
+    return 0;
+}
+
+/* `present`: the bytes that are really there, where text was compressed. */
+static json_t *parse(const char *text, size_t len, size_t present, size_t flags)
 {
     json_error_t e;
-    json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
+    if (jsonfile_check(text, len, present))
+        return NULL;
+    json_t *j = json_loadb(text, len, flags, &e);
     if (!j && json_error_code(&e) == json_error_out_of_memory)
         mem_die(0);
     if (!j)
         err_data("not JSON: line %d: %s", e.line, e.text);
-    else if (!json_is_object(j))
-        json_decref(j), j = NULL, err_data("not a JSON object");
     return j;
+}
+
+static json_t *object_only(json_t *j)
+{
+    if (!j || json_is_object(j))
+        return j;
+    json_decref(j);
+    err_data("not a JSON object");
+    return NULL;
+}
+
+json_t *jsonfile_value(const char *text)
+{
+    return parse(text, strlen(text), strlen(text), JSON_DECODE_ANY);
+}
+
+json_t *jsonfile_parse(const char *text, size_t len)
+{
+    return object_only(parse(text, len, len, JSON_REJECT_DUPLICATES));
 }
 
 json_t *jsonfile_load(const char *path, size_t limit)
 {
     size_t len;
+    struct stat st;
     char *text = io_slurp(path, limit, &len);
     if (!text)
         return NULL;
-    json_t *j = jsonfile_parse(text, len);
+    bool smaller = !stat(path, &st) && S_ISREG(st.st_mode) && (size_t)st.st_size < len;
+    json_t *j = object_only(parse(text, len, smaller ? (size_t)st.st_size : len, JSON_REJECT_DUPLICATES));
     free(text);
     if (!j)
         err_in(path);

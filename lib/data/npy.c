@@ -182,15 +182,12 @@ int npy_read_header(struct io_in *in, struct npy *h)
 
 /* ---- writing ---- */
 
-size_t npy_write_header(unsigned char buf[NPY_HEADER_MAX], const struct npy *h)
+static size_t write_header(unsigned char buf[NPY_HEADER_MAX], const char *descr, size_t rank, const size_t *shape)
 {
     char *text = (char *)buf + 10;
-    size_t i = 0, n;
-    while (types[i].type != h->type)
-        i++;
-    n = (size_t)sprintf(text, "{'descr': '%s', 'fortran_order': False, 'shape': (", types[i].descr);
-    for (i = 0; i < h->rank; i++)
-        n += (size_t)sprintf(text + n, i + 1 < h->rank ? "%zu, " : h->rank == 1 ? "%zu," : "%zu", h->shape[i]);
+    size_t n = (size_t)sprintf(text, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
+    for (size_t i = 0; i < rank; i++)
+        n += (size_t)sprintf(text + n, i + 1 < rank ? "%zu, " : rank == 1 ? "%zu," : "%zu", shape[i]);
     n += (size_t)sprintf(text + n, "), }");
     size_t total = (10 + n + 1 + 63) / 64 * 64;
     memset(text + n, ' ', total - 10 - n);
@@ -199,4 +196,22 @@ size_t npy_write_header(unsigned char buf[NPY_HEADER_MAX], const struct npy *h)
     buf[8] = (unsigned char)(total - 10);
     buf[9] = (unsigned char)((total - 10) >> 8);
     return total;
+}
+
+size_t npy_write_header(unsigned char buf[NPY_HEADER_MAX], const struct npy *h)
+{
+    size_t i = 0;
+    while (types[i].type != h->type)
+        i++;
+    return write_header(buf, types[i].descr, h->rank, h->shape);
+}
+
+size_t npy_write_string(unsigned char buf[NPY_HEADER_MAX], const char *s)
+{
+    char descr[24];
+    size_t len = strlen(s);
+    snprintf(descr, sizeof descr, "|S%zu", len);
+    size_t n = write_header(buf, descr, 0, NULL);
+    memcpy(buf + n, s, len);
+    return n + len;
 }

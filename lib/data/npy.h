@@ -26,5 +26,7 @@ int npy_read_header(struct io_in *in, struct npy *h) ERR_CHECKED;
 /* Make the header of version 1 for h (type not DTYPE_NONE or DTYPE_BF16, which NumPy lacks; rank at most 8) in buf.
  * Returns its length, a multiple of 64. */
 size_t npy_write_header(unsigned char buf[NPY_HEADER_MAX], const struct npy *h);
+/* A whole file: an array of no dimension that holds the short string s (at most 99 bytes). Returns its length. */
+size_t npy_write_string(unsigned char buf[NPY_HEADER_MAX], const char *s);
 
 #endif

@@ -5,59 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool named(const struct column *c, const char *name)
+/* The entries of c that belong to the chosen rows, one row's behind the other's; *total of them. */
+static void *pick_entries(const struct column *c, const struct batch *b, const size_t *rows, size_t n, size_t *total)
 {
-    return !strcmp(c->name, name);
-}
-
-/* Where row r's part of a ragged column begins: text is cut by text_end, idx and val by ptr. */
-static size_t part(const struct batch *b, bool text, size_t r, size_t *len)
-{
-    size_t from = text ? (r ? b->text_end[r - 1] : 0) : b->ptr[r];
-    *len = (text ? b->text_end[r] : b->ptr[r + 1]) - from;
-    return from;
-}
-
-static void *pick_ragged(const struct column *c, const struct batch *b, bool text, const size_t *rows, size_t n,
-                         size_t *total)
-{
-    size_t item = dtype_size(c->type), at = 0, len;
+    size_t item = column_entry(c), at = 0, from, len;
     *total = 0;
     for (size_t i = 0; i < n; i++)
-        part(b, text, rows[i], &len), *total += len;
+        batch_entries(b, c, rows[i], rows[i] + 1, &from, &len), *total += len;
     char *out = mem_alloc(*total, item);
     for (size_t i = 0; i < n; i++, at += len * item) {
-        size_t from = part(b, text, rows[i], &len);
+        batch_entries(b, c, rows[i], rows[i] + 1, &from, &len);
         memcpy(out + at, (const char *)c->data + from * item, len * item);
     }
     return out;
 }
 
-/* Ends (text_end: n of them) or starts and end (ptr: n + 1) of the chosen rows' parts. */
-static uint32_t *pick_ends(const struct batch *b, bool text, const size_t *rows, size_t n)
+/* Ends (n of them), or starts and the end (n + 1), of the chosen rows' parts. */
+static uint32_t *pick_offsets(const struct column *c, const size_t *rows, size_t n)
 {
+    const uint32_t *was = c->data;
     uint32_t *out = mem_alloc(n + 1, sizeof *out), at = 0;
-    size_t len;
+    bool starts = c->rule == COLUMN_STARTS;
+    out[0] = 0;
     for (size_t i = 0; i < n; i++) {
-        part(b, text, rows[i], &len);
-        if (!text)
-            out[i] = at;
-        at += (uint32_t)len;
-        out[text ? i : i + 1] = at;
+        size_t r = rows[i];
+        at += starts ? was[r + 1] - was[r] : was[r] - (r ? was[r - 1] : 0);
+        out[starts ? i + 1 : i] = at;
     }
-    if (!text && !n)
-        out[0] = 0;
-    return out;
-}
-
-static void *pick_rows(const struct column *c, const size_t *rows, size_t n)
-{
-    size_t item = dtype_size(c->type);
-    for (size_t k = 1; k < c->rank; k++)
-        item *= c->shape[k];
-    char *out = mem_alloc(n, item);
-    for (size_t i = 0; i < n; i++)
-        memcpy(out + i * item, (const char *)c->data + rows[i] * item, item);
     return out;
 }
 
@@ -65,18 +39,15 @@ void batch_pick(struct batch *out, const struct batch *b, const size_t *rows, si
 {
     *out = (struct batch){ .n = n, .section = b->section, .head = b->head };
     for (size_t i = 0; i < b->cols; i++) {
-        struct column c = b->col[i];
-        bool text = named(&c, "text"), text_end = named(&c, "text_end"), ptr = named(&c, "ptr");
-        if (text || named(&c, "idx") || named(&c, "val")) {
-            c.data = pick_ragged(&b->col[i], b, text, rows, n, &c.shape[0]);
-        } else if (text_end || ptr) {
-            c.data = pick_ends(b, text_end, rows, n);
-            c.shape[0] = n + ptr;
-        } else if (column_travels(&c) || named(&c, "x")) {
-            c.data = pick_rows(&c, rows, n);
-            c.shape[0] = n;
-        } else {
+        const struct column *was = &b->col[i];
+        struct column c = *was;
+        if (c.rule == COLUMN_BATCH)
             continue;
+        if (c.rule == COLUMN_ENDS || c.rule == COLUMN_STARTS) {
+            c.data = pick_offsets(was, rows, n);
+            c.shape[0] = n + (c.rule == COLUMN_STARTS);
+        } else {
+            c.data = pick_entries(was, b, rows, n, &c.shape[0]);
         }
         out->col[out->cols++] = c;
     }

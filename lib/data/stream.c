@@ -3,6 +3,7 @@
 #include "ground/mem.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,15 +12,91 @@ enum { VERSION = 1 };
 
 static const char *const kind_names[] = { "acts", "codes" };
 
+/* ---- reserved columns ---- */
+
+static const struct reserved {
+    const char *name;
+    enum dtype type;                        /* DTYPE_NONE: the header's */
+    enum column_rule rule;
+    bool numbers;                           /* what the stream is about, not whose rows they are */
+    size_t at;                              /* the array in struct batch that points to it; 0: none */
+} reserved[] = {
+    { "x", DTYPE_NONE, COLUMN_ROW, true, 0 },
+    { "ptr", DTYPE_U32, COLUMN_STARTS, true, offsetof(struct batch, ptr) },
+    { "idx", DTYPE_U32, COLUMN_PAIRS, true, offsetof(struct batch, idx) },
+    { "val", DTYPE_NONE, COLUMN_PAIRS, true, 0 },
+    { "doc", DTYPE_U32, COLUMN_ROW, false, offsetof(struct batch, doc) },
+    { "ctx", DTYPE_U32, COLUMN_ROW, false, offsetof(struct batch, ctx) },
+    { "pos", DTYPE_U32, COLUMN_ROW, false, offsetof(struct batch, pos) },
+    { "tok", DTYPE_U32, COLUMN_ROW, false, offsetof(struct batch, tok) },
+    { "text", DTYPE_U8, COLUMN_TEXT, false, offsetof(struct batch, text) },
+    { "text_end", DTYPE_U32, COLUMN_ENDS, false, offsetof(struct batch, text_end) },
+};
+enum { RESERVED = sizeof reserved / sizeof *reserved };
+
+static const struct reserved *reserved_find(const char *name)
+{
+    for (size_t i = 0; i < RESERVED; i++)
+        if (!strcmp(reserved[i].name, name))
+            return &reserved[i];
+    return NULL;
+}
+
+static bool good_name(const char *name)
+{
+    size_t n = strlen(name);
+    return n >= 1 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == n;
+}
+
+bool column_name_free(const char *name)
+{
+    return good_name(name) && !reserved_find(name);
+}
+
+bool column_reserved(const struct column *c)
+{
+    return c->rule == COLUMN_ENDS || reserved_find(c->name);
+}
+
+static bool is_number_column(const char *name)
+{
+    const struct reserved *r = reserved_find(name);
+    return r && r->numbers;
+}
+
+void batch_point(struct batch *b)
+{
+    for (size_t i = 0; i < RESERVED; i++) {
+        const struct column *c = batch_column(b, reserved[i].name);
+        const void *data = c ? c->data : NULL;
+        if (reserved[i].at)
+            memcpy((char *)b + reserved[i].at, &data, sizeof data);
+    }
+}
+
 /* ---- batches ---- */
+
+static struct column *new_column(struct batch *b)
+{
+    if (b->cols == STREAM_COLUMNS)
+        mem_die(b->cols);
+    return &b->col[b->cols++];
+}
 
 void batch_add(struct batch *b, const char *name, enum dtype type, size_t items, size_t width, bool row,
                const void *data)
 {
-    if (b->cols == STREAM_COLUMNS)
-        mem_die(b->cols);
-    b->col[b->cols++] = (struct column){ .name = name, .type = type, .rank = width ? 2 : 1,
-                                         .shape = { items, width }, .row = row, .data = data };
+    const struct reserved *r = reserved_find(name);
+    *new_column(b) = (struct column){ .name = name, .type = type, .rank = width ? 2 : 1, .shape = { items, width },
+                                      .rule = r ? r->rule : row ? COLUMN_ROW : COLUMN_BATCH, .row = row, .data = data };
+}
+
+void batch_add_text(struct batch *b, const char *name, const char *name_end, const void *bytes, const uint32_t *end)
+{
+    *new_column(b) = (struct column){ .name = name, .type = DTYPE_U8, .rank = 1, .shape = { b->n ? end[b->n - 1] : 0 },
+                                      .rule = COLUMN_TEXT, .data = bytes };
+    *new_column(b) = (struct column){ .name = name_end, .type = DTYPE_U32, .rank = 1, .shape = { b->n },
+                                      .rule = COLUMN_ENDS, .data = end };
 }
 
 const struct column *batch_column(const struct batch *b, const char *name)
@@ -30,112 +107,114 @@ const struct column *batch_column(const struct batch *b, const char *name)
     return NULL;
 }
 
-static size_t column_items(const struct column *c)
+size_t column_entry(const struct column *c)
 {
-    size_t n = 1;
-    for (size_t i = 0; i < c->rank; i++)
+    size_t n = dtype_size(c->type);
+    for (size_t i = 1; i < c->rank; i++)
         n *= c->shape[i];
     return n;
 }
 
-static const void *data_of(const struct batch *b, const char *name)
-{
-    const struct column *c = batch_column(b, name);
-    return c ? c->data : NULL;
-}
-
-void batch_point(struct batch *b)
-{
-    b->doc = data_of(b, "doc");
-    b->ctx = data_of(b, "ctx");
-    b->pos = data_of(b, "pos");
-    b->tok = data_of(b, "tok");
-    b->text = data_of(b, "text");
-    b->text_end = data_of(b, "text_end");
-    b->ptr = data_of(b, "ptr");
-    b->idx = data_of(b, "idx");
-}
-
 size_t column_bytes(const struct column *c)
 {
-    return column_items(c) * dtype_size(c->type);
+    return column_entry(c) * (c->rank ? c->shape[0] : 1);
 }
 
-static bool is_one_of(const char *name, const char *const *names)
+static size_t column_items(const struct column *c)
 {
-    for (; *names; names++)
-        if (!strcmp(name, *names))
-            return true;
-    return false;
+    return column_bytes(c) / dtype_size(c->type);
 }
 
-static bool is_number_column(const char *name)
+/* The column that holds the ends of text column c, or NULL. */
+static const struct column *ends_of(const struct batch *b, const struct column *c)
 {
-    static const char *const numbers[] = { "x", "ptr", "idx", "val", NULL };
-    return is_one_of(name, numbers);
+    size_t n = strlen(c->name);
+    for (size_t i = 0; i < b->cols; i++)
+        if (!strncmp(b->col[i].name, c->name, n) && !strcmp(b->col[i].name + n, "_end"))
+            return &b->col[i];
+    return NULL;
 }
 
-/* Declared rows, or reserved names whose rule is known. */
-bool column_travels(const struct column *c)
+void batch_entries(const struct batch *b, const struct column *c, size_t lo, size_t hi, size_t *from, size_t *n)
 {
-    static const char *const rows[] = { "doc", "ctx", "pos", "tok", "text", "text_end", NULL };
-    return c->row || is_one_of(c->name, rows);
+    *from = lo;
+    *n = hi - lo + (c->rule == COLUMN_STARTS);
+    if (c->rule == COLUMN_TEXT) {
+        const uint32_t *end = ends_of(b, c)->data;
+        *from = lo ? end[lo - 1] : 0;
+        *n = (hi ? end[hi - 1] : 0) - *from;
+    } else if (c->rule == COLUMN_PAIRS) {
+        const uint32_t *start = batch_column(b, "ptr")->data;
+        *from = start[lo];
+        *n = start[hi] - start[lo];
+    }
 }
 
-void batch_carry(struct batch *dst, const struct batch *src, bool all)
+int batch_carry(struct batch *dst, const struct batch *src, bool all)
 {
-    for (size_t i = 0; i < src->cols; i++)
-        if (!is_number_column(src->col[i].name) && (all || column_travels(&src->col[i])))
-            dst->col[dst->cols++] = src->col[i];
+    for (size_t i = 0; i < src->cols; i++) {
+        if (is_number_column(src->col[i].name) || (!all && src->col[i].rule == COLUMN_BATCH))
+            continue;
+        if (dst->cols == STREAM_COLUMNS)
+            return err_data("its columns and those of the result are more than %d", STREAM_COLUMNS);
+        dst->col[dst->cols++] = src->col[i];
+    }
+    return 0;
 }
 
-static const uint32_t *rebased(const uint32_t *from, size_t n, uint32_t base, uint32_t **buf, size_t *cap)
+/* Offsets c of rows [lo, lo + n) as offsets into what these rows have: to `out`; returns how many there are. */
+static size_t rebase(struct column *c, size_t lo, size_t n, uint32_t *out)
 {
-    *buf = mem_grow(*buf, cap, n, sizeof **buf);
-    for (size_t i = 0; i < n; i++)
-        (*buf)[i] = from[i] - base;
-    return *buf;
+    const uint32_t *from = (const uint32_t *)c->data + lo;
+    size_t count = n + (c->rule == COLUMN_STARTS);
+    uint32_t base = c->rule == COLUMN_STARTS ? from[0] : lo ? from[-1] : 0;
+    for (size_t i = 0; i < count; i++)
+        out[i] = from[i] - base;
+    c->data = out;
+    c->shape[0] = count;
+    return count;
+}
+
+static bool is_offsets(const struct column *c)
+{
+    return c->rule == COLUMN_ENDS || c->rule == COLUMN_STARTS;
 }
 
 void batch_cut(struct batch *b, size_t lo, size_t hi, struct batch_cuts *buf)
 {
-    size_t cols = 0, n = hi - lo;
+    const struct batch whole = *b;
+    size_t used = 0, offsets = 0, from;
     if (lo == 0 && hi == b->n)
         return;
-    uint32_t text_lo = b->text_end && lo ? b->text_end[lo - 1] : 0, text_hi = b->text_end ? b->text_end[hi - 1] : 0;
-    uint32_t pair_lo = b->ptr ? b->ptr[lo] : 0, pairs = b->ptr ? b->ptr[hi] - pair_lo : 0;
-    for (size_t i = 0; i < b->cols; i++) {
-        struct column c = b->col[i];
-        size_t item = c.shape[0] ? column_items(&c) / c.shape[0] * dtype_size(c.type) : 0, from = lo;
-        if (!strcmp(c.name, "text")) {
-            from = text_lo, c.shape[0] = text_hi - text_lo;
-        } else if (!strcmp(c.name, "idx") || !strcmp(c.name, "val")) {
-            from = pair_lo, c.shape[0] = pairs;
-        } else if (!strcmp(c.name, "text_end")) {
-            c.data = rebased(b->text_end + lo, n, text_lo, &buf->text_end, &buf->text_cap);
-            from = 0, c.shape[0] = n;
-        } else if (!strcmp(c.name, "ptr")) {
-            c.data = rebased(b->ptr + lo, n + 1, pair_lo, &buf->ptr, &buf->ptr_cap);
-            from = 0, c.shape[0] = n + 1;
-        } else if (column_travels(&c) || !strcmp(c.name, "x")) {
-            c.shape[0] = n;
-        } else if (lo == 0) {
-            from = 0;                       /* belongs to the batch as a whole: goes with its first rows */
-        } else {
-            continue;
-        }
-        c.data = (const char *)c.data + from * item;
-        b->col[cols++] = c;
-    }
-    b->cols = cols;
-    b->n = n;
+    for (size_t i = 0; i < whole.cols; i++)
+        offsets += is_offsets(&whole.col[i]);
+    buf->offsets = mem_grow(buf->offsets, &buf->cap, offsets * (hi - lo + 1), sizeof *buf->offsets);
+    b->cols = 0;
+    b->n = hi - lo;
     b->row += lo;
+    for (size_t i = 0; i < whole.cols; i++) {
+        struct column c = whole.col[i];
+        if (is_offsets(&c)) {
+            used += rebase(&c, lo, b->n, buf->offsets + used);
+        } else if (c.rule != COLUMN_BATCH) {
+            batch_entries(&whole, &whole.col[i], lo, hi, &from, &c.shape[0]);
+            c.data = (const char *)c.data + from * column_entry(&c);
+        }
+        if (c.rule != COLUMN_BATCH || lo == 0)
+            b->col[b->cols++] = c;
+    }
 }
 
 void batch_cuts_free(struct batch_cuts *buf)
 {
-    free(buf->text_end);
-    free(buf->ptr);
+    free(buf->offsets);
+}
+
+const uint8_t *column_text(const struct batch *b, const struct column *c, size_t i, size_t *len)
+{
+    size_t from;
+    batch_entries(b, c, i, i + 1, &from, len);
+    return (const uint8_t *)c->data + from;
 }
 
 const uint8_t *batch_text(const struct batch *b, size_t i, size_t *len)
@@ -271,19 +350,25 @@ const json_t *stream_end(const struct stream_in *s)
     return s->private->end;
 }
 
-static bool good_name(const char *name)
+/* The last word of an entry of cols: "row", "text", or anything that a later version may say. */
+static int read_rule(const struct batch *b, struct column *c, const json_t *word)
 {
-    size_t n = strlen(name);
-    return n >= 1 && n <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") == n;
+    const struct reserved *r = reserved_find(c->name);
+    const char *rule = json_is_string(word) ? json_string_value(word) : "";
+    c->row = !strcmp(rule, "row");
+    c->rule = r ? r->rule : c->row ? COLUMN_ROW : !strcmp(rule, "text") ? COLUMN_TEXT : COLUMN_BATCH;
+    if (c->row && (c->rank < 1 || c->shape[0] != b->n))
+        return err_data("column %s: %zu rows in a batch of %zu", c->name, c->rank ? c->shape[0] : 0, b->n);
+    return 0;
 }
 
-/* One entry of cols: [name, dtype, shape] or [name, dtype, shape, "row"], and the payload it describes. */
+/* One entry of cols, [name, dtype, shape] with or without a word behind them, and the payload it describes. */
 static int read_column(struct stream_in *s, const json_t *entry, size_t i)
 {
     struct stream_reading *p = s->private;
     struct column *c = &p->whole.col[i];
     const char *name = json_string_value(json_array_get(entry, 0)), *type = json_string_value(json_array_get(entry, 1));
-    const json_t *shape = json_array_get(entry, 2), *row = json_array_get(entry, 3);
+    const json_t *shape = json_array_get(entry, 2);
     *c = (struct column){ .name = name, .type = type ? dtype_find(type) : DTYPE_NONE, .rank = json_array_size(shape) };
     if (!name || !good_name(name))
         return err_data("column %zu has no proper name", i);
@@ -305,25 +390,19 @@ static int read_column(struct stream_in *s, const json_t *entry, size_t i)
     if (bytes != p->frame.bin[i].bytes)
         return err_data("column %s: %zu bytes claimed, %zu present", name, bytes, p->frame.bin[i].bytes);
     c->data = p->frame.bin[i].data;
-    c->row = row && json_string_value(row) && !strcmp(json_string_value(row), "row");
-    if (c->row && (c->rank < 1 || c->shape[0] != p->whole.n))
-        return err_data("column %s: %zu rows in a batch of %zu", name, c->rank ? c->shape[0] : 0, p->whole.n);
     p->whole.cols = i + 1;
-    return 0;
+    return read_rule(&p->whole, c, json_array_get(entry, 3));
 }
 
-/* A reserved column as an array: NULL when absent; -1 when its type or shape is not the reserved one. */
-static int reserved(const struct batch *b, const char *name, enum dtype type, size_t rows, size_t width,
-                    const void **out)
+/* Is column c of type `type` (DTYPE_NONE: the header's) and of the shape that its rule asks for? */
+static int check_column(const struct stream_in *s, const struct column *c, enum dtype type)
 {
-    const struct column *c = batch_column(b, name);
-    *out = NULL;
-    if (!c)
-        return 0;
-    if (c->type != type || c->rank != (width ? 2u : 1u) || (rows != SIZE_MAX && c->shape[0] != rows) ||
-        (width && c->shape[1] != width))
-        return err_data("column %s: not %s of the expected shape", name, dtype_name(type));
-    *out = c->data;
+    size_t n = s->private->whole.n, width = !strcmp(c->name, "x") ? s->d : 0;
+    bool ragged = c->rule == COLUMN_TEXT || c->rule == COLUMN_PAIRS;
+    type = type == DTYPE_NONE ? s->dtype : type;
+    if (c->type != type || c->rank != (width ? 2u : 1u) || (width && c->shape[1] != width) ||
+        (!ragged && c->shape[0] != n + (c->rule == COLUMN_STARTS)))
+        return err_data("column %s: not %s of the expected shape", c->name, dtype_name(type));
     return 0;
 }
 
@@ -339,13 +418,20 @@ static int check_ends(const uint32_t *end, size_t n, size_t limit, const char *n
 }
 
 /* The texts of the rows are all of the text. */
-static int check_text(const struct batch *b)
+static int check_text(struct stream_in *s, const struct column *c)
 {
-    size_t bytes = batch_column(b, "text")->shape[0];
-    if (check_ends(b->text_end, b->n, bytes, "text_end"))
+    struct batch *b = &s->private->whole;
+    struct column *ends = (struct column *)(uintptr_t)ends_of(b, c);
+    if (!ends)
+        return err_data("columns %s and %s_end come together or not at all", c->name, c->name);
+    ends->rule = COLUMN_ENDS;
+    if (check_column(s, c, DTYPE_U8) || check_column(s, ends, DTYPE_U32))
         return -1;
-    if (bytes != (b->n ? b->text_end[b->n - 1] : 0))
-        return err_data("column text: %zu bytes, the last row's end at %u", bytes, b->n ? b->text_end[b->n - 1] : 0);
+    const uint32_t *end = ends->data;
+    if (check_ends(end, b->n, c->shape[0], ends->name))
+        return -1;
+    if (c->shape[0] != (b->n ? end[b->n - 1] : 0))
+        return err_data("column %s: %zu bytes, the last row's end at %u", c->name, c->shape[0], b->n ? end[b->n - 1] : 0);
     return 0;
 }
 
@@ -365,28 +451,24 @@ static int check_codes(struct stream_in *s, const uint32_t *ptr, const uint32_t 
     return 0;
 }
 
+/* Reserved columns and texts have the types and shapes that they must have, and the arrays of the batch point to them. */
 static int resolve(struct stream_in *s)
 {
     struct stream_reading *p = s->private;
     struct batch *b = &p->whole;
-    const void *x, *val, *text_end;
+    for (size_t i = 0; i < RESERVED; i++) {
+        const struct column *c = batch_column(b, reserved[i].name);
+        if (c && check_column(s, c, reserved[i].type))
+            return -1;
+    }
+    for (size_t i = 0; i < b->cols; i++)
+        if (b->col[i].rule == COLUMN_TEXT && check_text(s, &b->col[i]))
+            return -1;
+    batch_point(b);
     b->x = b->val = NULL;
-    if (reserved(b, "doc", DTYPE_U32, b->n, 0, (const void **)&b->doc) ||
-        reserved(b, "ctx", DTYPE_U32, b->n, 0, (const void **)&b->ctx) ||
-        reserved(b, "pos", DTYPE_U32, b->n, 0, (const void **)&b->pos) ||
-        reserved(b, "tok", DTYPE_U32, b->n, 0, (const void **)&b->tok) ||
-        reserved(b, "text", DTYPE_U8, SIZE_MAX, 0, (const void **)&b->text) ||
-        reserved(b, "text_end", DTYPE_U32, b->n, 0, &text_end) ||
-        reserved(b, "x", s->dtype, b->n, s->d, &x) ||
-        reserved(b, "ptr", DTYPE_U32, b->n + 1, 0, (const void **)&b->ptr) ||
-        reserved(b, "idx", DTYPE_U32, SIZE_MAX, 0, (const void **)&b->idx) ||
-        reserved(b, "val", s->dtype, SIZE_MAX, 0, &val))
-        return -1;
-    b->text_end = text_end;
-    if (!b->text != !b->text_end)
-        return err_data("text and text_end come together or not at all");
-    if (b->text && check_text(b))
-        return -1;
+    if (b->text_end && !b->text)
+        return err_data("columns text and text_end come together or not at all");
+    const struct column *x = batch_column(b, "x"), *val = batch_column(b, "val");
     if (s->kind == STREAM_ACTS && (b->ptr || b->idx || val))
         return err_data("acts with columns of codes");
     if (s->kind == STREAM_ACTS)
@@ -394,7 +476,7 @@ static int resolve(struct stream_in *s)
     if (!b->ptr || !b->idx || !val)
         return err_data("codes without the columns ptr, idx and val");
     p->nnz = batch_column(b, "idx")->shape[0];
-    if (batch_column(b, "val")->shape[0] != p->nnz)
+    if (val->shape[0] != p->nnz)
         return err_data("columns idx and val differ in length");
     p->pairs += p->nnz;
     return check_codes(s, b->ptr, b->idx, p->nnz);
@@ -449,6 +531,8 @@ static int read_end(struct stream_in *s)
     p->end = p->frame.meta;
     p->frame.meta = NULL;
     p->in_section = false;
+    if (s->on_end)
+        s->on_end(s, s->on_end_arg);
     return 0;
 }
 
@@ -624,8 +708,8 @@ static json_t *describe(const struct batch *b, uint64_t row)
         for (size_t k = 0; k < c->rank; k++)
             json_array_append_new(shape, json_integer((json_int_t)c->shape[k]));
         json_t *entry = json_pack("[s,s,o]", c->name, dtype_name(c->type), shape);
-        if (c->row)
-            json_array_append_new(entry, json_string("row"));
+        if (c->row || (c->rule == COLUMN_TEXT && !reserved_find(c->name)))
+            json_array_append_new(entry, json_string(c->row ? "row" : "text"));
         json_array_append_new(cols, entry);
     }
     m = json_pack("{s:I,s:I,s:o}", "n", (json_int_t)b->n, "row", (json_int_t)row, "cols", cols);

@@ -23,11 +23,22 @@ enum {
     STREAM_PAYLOAD = 2 << 20,           /* what writers aim at in one batch, bytes */
 };
 
+/* What the entries of a column belong to, and so how it follows its rows when some are left out or change their order. */
+enum column_rule {
+    COLUMN_BATCH,                       /* the batch as a whole: stays behind when rows are left out */
+    COLUMN_ROW,                         /* n entries, one a row */
+    COLUMN_TEXT,                        /* bytes of all rows, joined; each row's end stands in the column NAME_end */
+    COLUMN_ENDS,                        /* that column: n ends that never fall, the last one the number of bytes */
+    COLUMN_PAIRS,                       /* idx, val: row i has entries [ptr[i], ptr[i+1]) */
+    COLUMN_STARTS,                      /* ptr */
+};
+
 struct column {
     const char *name;
     enum dtype type;
     size_t rank, shape[4];
-    bool row;                           /* one entry a row: travels with its rows */
+    enum column_rule rule;
+    bool row;                           /* its entry in cols says "row" */
     const void *data;                   /* items, contiguous; borrowed */
 };
 
@@ -51,20 +62,29 @@ struct batch {
 /* Add a column to a batch being made (data borrowed until it is written). Rank 1 when width is 0, else (items, width). */
 void batch_add(struct batch *b, const char *name, enum dtype type, size_t items, size_t width, bool row,
                const void *data);
+/* Add a text column `name` and its ends `name_end` (b->n of them; both names borrowed like the data): row i has
+ * bytes[end[i-1], end[i]). */
+void batch_add_text(struct batch *b, const char *name, const char *name_end, const void *bytes, const uint32_t *end);
 /* The column of that name or NULL. */
 const struct column *batch_column(const struct batch *b, const char *name);
 size_t column_bytes(const struct column *c);
-/* Does it travel with its rows: declared so, or reserved. */
-bool column_travels(const struct column *c);
+size_t column_entry(const struct column *c);        /* bytes of one entry along its first axis */
+/* May a column of one's own have this name? */
+bool column_name_free(const char *name);
+/* One of the columns that this format gives a meaning, the ends of texts included. */
+bool column_reserved(const struct column *c);
+/* Which entries of c, a column of b that is not COLUMN_BATCH, belong to rows [lo, hi): n from `from` on. */
+void batch_entries(const struct batch *b, const struct column *c, size_t lo, size_t hi, size_t *from, size_t *n);
 /* Add every column of src that travels with its rows, except the numbers themselves (x, ptr, idx, val). When
- * `all` also the columns that do not: only right when the rows are all of src's, in its order. */
-void batch_carry(struct batch *dst, const struct batch *src, bool all);
+ * `all` also the columns that do not: only right when the rows are all of src's, in its order. -1 and a sentence when
+ * they become more than STREAM_COLUMNS. */
+int batch_carry(struct batch *dst, const struct batch *src, bool all) ERR_CHECKED;
 /* Narrow the columns of b to its rows [lo, hi). Columns that do not travel with rows go with the first ones (lo 0).
  * Offsets that had to be rebased live in buf (zeroed before the first use). The reserved arrays b->x, b->text_end and so
- * on are not changed: they are what the cut is made by. */
+ * on are not changed. */
 struct batch_cuts {
-    uint32_t *text_end, *ptr;
-    size_t text_cap, ptr_cap;
+    uint32_t *offsets;
+    size_t cap;
 };
 void batch_cut(struct batch *b, size_t lo, size_t hi, struct batch_cuts *buf);
 void batch_cuts_free(struct batch_cuts *buf);
@@ -72,6 +92,8 @@ void batch_cuts_free(struct batch_cuts *buf);
 void batch_point(struct batch *b);
 /* The bytes of row i's text; *len is 0 when there is no text column. */
 const uint8_t *batch_text(const struct batch *b, size_t i, size_t *len);
+/* The bytes of row i in c, a text column of b. */
+const uint8_t *column_text(const struct batch *b, const struct column *c, size_t i, size_t *len);
 
 /* ---- reading ---- */
 struct stream_in {
@@ -83,6 +105,8 @@ struct stream_in {
     uint64_t section, record, row;      /* row: read so far in this section */
     uint64_t total_rows, total_batches; /* over all sections */
     bool allow_nan;
+    void (*on_end)(const struct stream_in *s, void *arg);   /* NULL, or called at each end record */
+    void *on_end_arg;
     size_t most;                        /* rows handed out at once (0: no limit); longer records come in slices */
     struct stream_reading *private;
 };

@@ -72,18 +72,13 @@ static float *take(const struct matrix *w, size_t d, bool columns, size_t *n)
     return flat;
 }
 
-static float *from_npy(const char *path, size_t d, size_t *n)
+static float *read_npy(struct io_in *in, size_t d, size_t *n)
 {
     struct npy h;
-    struct io_in *in = io_open(path);
     float *rows = NULL;
     bool columns = false;
-    if (!in)
+    if (npy_read_header(in, &h))
         return NULL;
-    if (npy_read_header(in, &h)) {
-        io_close(in);
-        return NULL;
-    }
     struct matrix w = { .rank = h.rank, .type = h.type };
     memcpy(w.shape, h.shape, sizeof w.shape);
     if (w.rank == 1) {
@@ -109,7 +104,14 @@ static float *from_npy(const char *path, size_t d, size_t *n)
         free(data);
     }
     if (!rows)
-        err_in(path);
+        err_in(io_name(in));
+    return rows;
+}
+
+static float *from_npy(const char *path, size_t d, size_t *n)
+{
+    struct io_in *in = io_open(path);
+    float *rows = in ? read_npy(in, d, n) : NULL;
     io_close(in);
     return rows;
 }
@@ -147,4 +149,28 @@ float *rowsfile_load(const char *name, size_t d, size_t *n)
     if (!rowsfile_names(name))
         return err_usage("%s: neither NAME.npy nor FILE.safetensors:TENSOR", name), NULL;
     return is_npy(name) ? from_npy(name, d, n) : from_tensor(name, d, n);
+}
+
+static float *only(float *rows, size_t n, const char *name)
+{
+    if (!rows || n == 1)
+        return rows;
+    free(rows);
+    err_data("%zu vectors where one is wanted", n);
+    err_in(name);
+    return NULL;
+}
+
+float *rowsfile_vector(const char *name, size_t d)
+{
+    size_t n = 0;
+    float *rows = rowsfile_load(name, d, &n);
+    return only(rows, n, name);
+}
+
+float *rowsfile_read_vector(struct io_in *in, size_t d)
+{
+    size_t n = 0;
+    float *rows = read_npy(in, d, &n);
+    return only(rows, n, io_name(in));
 }

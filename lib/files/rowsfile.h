@@ -10,6 +10,8 @@
 #ifndef ROWSFILE_H
 #define ROWSFILE_H
 
+#include "ground/io.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,5 +20,8 @@ bool rowsfile_names(const char *name);
 
 /* The vectors of width d as rows (*n, d), all finite; free() them. NULL and a sentence (with the name) on failure. */
 float *rowsfile_load(const char *name, size_t d, size_t *n);
+/* The only vector there is: more than one are refused. From a name; from an .npy that begins where `in` stands. */
+float *rowsfile_vector(const char *name, size_t d);
+float *rowsfile_read_vector(struct io_in *in, size_t d);
 
 #endif

@@ -13,3 +13,8 @@ void hex_encode(char *out, const void *p, size_t n)
     }
     out[2 * n] = 0;
 }
+
+int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}

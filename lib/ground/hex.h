@@ -7,5 +7,7 @@
 
 /* out (2n + 1 chars) = the digits of the n bytes at p, and a zero. */
 void hex_encode(char *out, const void *p, size_t n);
+/* The value of a hexadecimal digit of either case, -1 where c is none. */
+int hex_digit(char c);
 
 #endif

@@ -20,7 +20,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-enum { CHUNK = 1 << 17, WINDOW_LOG = 27 };
+enum { CHUNK = 1 << 17, WINDOW_LOG = 27, PACKED_FREE = 8 << 20, PACKED_TIMES = 32 };
 
 /* ---- reading ---- */
 
@@ -29,7 +29,7 @@ struct io_in {
     int fd;
     bool regular, ended;        /* ended: read() has returned 0 */
     unsigned char *raw;         /* bytes as they came: raw[at, have) are not used yet */
-    size_t at, have;
+    size_t at, have, taken;     /* taken: of the input, in all */
     ZSTD_DStream *z;            /* NULL: not compressed */
     bool mid_frame;             /* the decoder is inside a frame */
     bool started;
@@ -86,12 +86,13 @@ void io_stop_on(const volatile sig_atomic_t *flag)
     stop_flag = flag;
 }
 
-static ssize_t fill(int fd, void *buf, size_t n)
+static ssize_t fill(struct io_in *in, void *buf, size_t n)
 {
     ssize_t r;
     do
-        r = read(fd, buf, n);
+        r = read(in->fd, buf, n);
     while (r < 0 && errno == EINTR && !(stop_flag && *stop_flag));
+    in->taken += r > 0 ? (size_t)r : 0;
     return r;
 }
 
@@ -100,7 +101,7 @@ static int refill(struct io_in *in)
 {
     if (in->at < in->have || in->ended)
         return 0;
-    ssize_t r = fill(in->fd, in->raw, CHUNK);
+    ssize_t r = fill(in, in->raw, CHUNK);
     if (r < 0)
         return err_sys("read error"), err_in(in->name);
     in->at = 0;
@@ -114,7 +115,7 @@ static int detect(struct io_in *in)
 {
     in->started = true;
     while (in->have < 4 && !in->ended) {
-        ssize_t r = fill(in->fd, in->raw + in->have, CHUNK - in->have);
+        ssize_t r = fill(in, in->raw + in->have, CHUNK - in->have);
         if (r < 0)
             return err_sys("read error"), err_in(in->name);
         in->have += (size_t)r;
@@ -171,7 +172,7 @@ ssize_t io_some(struct io_in *in, void *buf, size_t n)
     if (in->z)
         return decode(in, buf, n);
     if (n >= CHUNK && in->at == in->have && !in->ended) {  /* large reads go straight to their place */
-        ssize_t r = fill(in->fd, buf, n);
+        ssize_t r = fill(in, buf, n);
         if (r < 0)
             return err_sys("read error"), err_in(in->name);
         in->ended = r == 0;
@@ -272,8 +273,11 @@ char *io_slurp(const char *path, size_t limit, size_t *len)
         if (r == 0)
             break;
         n += (size_t)r;
-        if (n > limit) {
-            err_data("larger than %zu bytes", limit);
+        if (n > limit || (in->z && n > PACKED_FREE && n / PACKED_TIMES > in->taken)) {
+            if (n > limit)
+                err_data("larger than %zu bytes", limit);
+            else
+                err_data("unpacks to more than 8 MiB and %d times its size", PACKED_TIMES);
             err_in(in->name);
             goto bad;
         }

@@ -326,6 +326,41 @@ static void help(void)
     }
 }
 
+/* ---- --completion: the table as lines, of which the Makefile makes the shells' completions ---- */
+
+static const char *value_form(const struct opt *o)
+{
+    switch (o->type) {
+    case OPT_FLAG:
+        return "flag";
+    case OPT_COUNT:
+    case OPT_REAL:
+    case OPT_REALS:
+        return "number";
+    case OPT_CHOICE:
+        return "choice";
+    case OPT_LIST:
+        return "words";
+    default:
+        return o->var ? "word" : "flag";
+    }
+}
+
+/* A line an option: letter, long name, form of the value, its name, choices separated by blanks, help. Tabs between
+ * them; "-" stands for none. */
+static void completion(void)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct opt *o = &all[i];
+        if (o->type == OPT_GROUP)
+            continue;
+        printf("%c\t%s\t%s\t%s\t", o->letter ? o->letter : '-', o->name ? o->name : "-", value_form(o), o->arg ? o->arg : "-");
+        for (int k = 0; o->choices && o->choices[k]; k++)
+            printf("%s%s", k ? " " : "", o->choices[k]);
+        printf("%s\t%s\n", o->choices ? "" : "-", o->help);
+    }
+}
+
 static void finish_stdout(void)
 {
     if (fflush(stdout) || ferror(stdout)) {
@@ -434,6 +469,10 @@ void opt_parse(int *argc, char ***argv, const struct opt_usage *usage, const str
     mem_program = usage->tool;
     usage_of = usage;
     gather(usage, table);
+    if (*argc == 2 && !strcmp((*argv)[1], "--completion")) {
+        completion();
+        finish_stdout();
+    }
     read_words(*argc, *argv, &want_help, &want_version);
     if (want_help) {
         help();
@@ -521,9 +560,12 @@ char **opt_history(size_t *n)
             if (!value && o->type != OPT_FLAG)
                 continue;
             words = mem_grow(words, &cap, *n + 2, sizeof *words);
-            words[(*n)++] = mem_string(name_of(o));
-            if (value)
+            bool optional = o->arg && o->arg[0] == '[';     /* a value that may be missing is no word of its own */
+            words[(*n)++] = optional ? mem_format("%s=%s", name_of(o), value) : mem_string(name_of(o));
+            if (value && !optional)
                 words[(*n)++] = value;
+            else
+                free(value);
         }
     }
     return words;

@@ -159,3 +159,19 @@ size_t logits_changes(const float *a, const float *b, size_t n, int sign, size_t
     }
     return found;
 }
+
+size_t logits_likely(const float *a, size_t n, size_t k, uint32_t *idx, float *p, uint32_t *scratch_idx, float *scratch_val)
+{
+    double lse = logits_lse(a, n);
+    for (size_t i = 0; i < n; i++) {
+        scratch_idx[i] = (uint32_t)i;
+        scratch_val[i] = a[i];
+    }
+    size_t found = topk_pairs(scratch_idx, scratch_val, n, k);
+    sort_falling(scratch_idx, scratch_val, found);
+    for (size_t i = 0; i < found; i++) {
+        idx[i] = scratch_idx[i];
+        p[i] = (float)exp(scratch_val[i] - lse);
+    }
+    return found;
+}

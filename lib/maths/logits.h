@@ -21,5 +21,8 @@ size_t logits_top(const float *a, size_t n);
  * with its own sign), room for k each. scratch: room for n of both. Returns how many. */
 size_t logits_changes(const float *a, const float *b, size_t n, int sign, size_t k, uint32_t *idx, float *val,
                       uint32_t *scratch_idx, float *scratch_val);
+/* The k (at most n) most likely of softmax(a), falling, equal ones by index: into idx, their probabilities into p. scratch as
+ * above. Returns how many. */
+size_t logits_likely(const float *a, size_t n, size_t k, uint32_t *idx, float *p, uint32_t *scratch_idx, float *scratch_val);
 
 #endif

@@ -25,7 +25,7 @@ struct measure *measure_new(const struct measure_of *of)
     t->cross = of->neurons ? mem_zero(of->m * of->d, sizeof *t->cross) : NULL;
     t->feature = mem_zero(of->m, sizeof *t->feature);
     t->truth = mem_zero(of->truths, sizeof *t->truth);
-    for (size_t i = 0; i < of->m; i++) {
+    for (size_t i = 0; i < of->m && of->d; i++) {
         const float *row = of->dec + i * of->d;
         t->norm[i] = sqrt(vec_dot_wide(row, row, of->d));
         for (size_t j = 0; t->norm[i] > 0 && j < of->d; j++)
@@ -109,6 +109,16 @@ static void add_readings(const struct job *k, size_t row, const float *y, const 
     }
 }
 
+static void add_codes(const struct job *k, size_t row, double *sum)
+{
+    for (uint32_t p = k->f->ptr[row]; p < k->f->ptr[row + 1]; p++) {
+        double f = k->f->val[p], size = f * (k->t->of.d ? k->t->norm[k->f->idx[p]] : NAN);
+        sum[MEASURE_L0] += f != 0;
+        sum[MEASURE_L1] += fabs(f);
+        sum[MEASURE_POWER] += size * size;
+    }
+}
+
 static void add_row(const struct job *k, size_t row, const float *r, double *sum)
 {
     size_t d = k->t->of.d;
@@ -123,23 +133,15 @@ static void add_row(const struct job *k, size_t row, const float *r, double *sum
         sum[MEASURE_COS] += hat2 > 0 ? both / sqrt(x2 * hat2) : 0;
         sum[MEASURE_RATIO] += sqrt(hat2 / x2);
     }
-    for (uint32_t p = k->f->ptr[row]; p < k->f->ptr[row + 1]; p++) {
-        double f = k->f->val[p], size = f * k->t->norm[k->f->idx[p]];
-        sum[MEASURE_L0] += f != 0;
-        sum[MEASURE_L1] += fabs(f);
-        sum[MEASURE_POWER] += size * size;
-    }
 }
 
-static void one_block(void *arg, size_t piece, int worker)
+/* What x and x_hat say of rows [from, from + n). room as in job. */
+static void add_errors(const struct job *k, struct block *b, size_t from, size_t n, float *room)
 {
-    struct job *k = arg;
     const struct measure_of *of = &k->t->of;
-    struct block *b = &k->block[piece];
-    size_t d = of->d, from = piece * ROWS, n = k->f->n - from < ROWS ? k->f->n - from : ROWS;
+    size_t d = of->d;
     const float *x = k->x + from * d;
-    float *r = k->room[worker], *y = r + ROWS * d, *product = y + ROWS * d;
-    b->vec = mem_zero(4 * d, sizeof *b->vec);
+    float *r = room, *y = r + ROWS * d, *product = y + ROWS * d;
     vec_sub(r, k->x_hat + from * d, x, n * d);
     for (size_t i = 0; i < n; i++) {
         vec_sub(y + i * d, x + i * d, of->b_dec, d);
@@ -155,6 +157,18 @@ static void one_block(void *arg, size_t piece, int worker)
     blas_nt(n, d, d, y, d, of->unit_gram, d, 0, product, d);
     for (size_t i = 0; i < n; i++)
         add_readings(k, from + i, y + i * d, product + i * d, b->sum);
+}
+
+static void one_block(void *arg, size_t piece, int worker)
+{
+    struct job *k = arg;
+    struct block *b = &k->block[piece];
+    size_t d = k->t->of.d, from = piece * ROWS, n = k->f->n - from < ROWS ? k->f->n - from : ROWS;
+    b->vec = mem_zero(4 * d, sizeof *b->vec);
+    for (size_t i = 0; i < n; i++)
+        add_codes(k, from + i, b->sum);
+    if (d)
+        add_errors(k, b, from, n, k->room[worker]);
 }
 
 /* ---- sums over the rows of a feature ---- */

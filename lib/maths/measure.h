@@ -13,10 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What is measured; all borrowed, d_i the rows of the decoder. */
+/* What is measured; all borrowed, d_i the rows of the decoder. With d 0 codes are all there is: no x, no dictionary. */
 struct measure_of {
     size_t d, m;
-    const float *dec, *b_dec;       /* (m,d), (d) */
+    const float *dec, *b_dec;       /* (m,d), (d); as the next two NULL when d is 0 */
     const float *unit_gram, *pass;  /* (d,d) as in geometry.h */
     bool neurons;                   /* correlate features with neurons: m * d doubles of memory */
     const uint32_t *truth;          /* (m) the true feature that is held to be i, or NULL */
@@ -53,10 +53,11 @@ struct measure {
 
 struct measure *measure_new(const struct measure_of *of);
 void measure_free(struct measure *t);
-/* Count f->n rows x, x_hat (n,d) with their codes f, and the true codes (NULL when of.truth is). Runs on the pool. */
+/* Count f->n rows x, x_hat (n,d; NULL when d is 0) with their codes f, and the true codes (NULL when of.truth is). Runs on
+ * the pool. */
 void measure_add(struct measure *t, const float *x, const float *x_hat, const struct codes *f, const struct codes *truth);
 
-/* The numbers of all rows; means over no rows are NaN. */
+/* The numbers of all rows; means over no rows are NaN, as with d 0 is all but l0 and l1. */
 struct measure_report {
     double l0, l1;
     double mse, nmse, fvu;          /* sum |r|^2 over n d; over sum |x|^2; over sum |x - mean x|^2 */

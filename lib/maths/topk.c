@@ -39,14 +39,23 @@ bool topk_wants(const struct topk *t, double key, uint64_t order)
     return t->k && (t->n < t->k || better(&new, &t->item[0]));
 }
 
+/* Room for one more: few are had at once, many as they come. */
+static void make_room(struct topk *t)
+{
+    enum { FEW = 64 };
+    if (!t->item && t->k <= FEW)
+        t->item = mem_alloc(t->cap = t->k, sizeof *t->item);
+    else
+        t->item = mem_grow(t->item, &t->cap, t->n + 1, sizeof *t->item);
+}
+
 void *topk_push(struct topk *t, double key, uint64_t order, void *load)
 {
     if (!topk_wants(t, key, order))
         return load;
-    if (!t->item)
-        t->item = mem_alloc(t->k, sizeof *t->item);
     void *out = NULL;
     if (t->n < t->k) {
+        make_room(t);
         t->item[t->n] = (struct topk_item){ key, order, load };
         rise(t->item, t->n++);
     } else {
@@ -55,6 +64,16 @@ void *topk_push(struct topk *t, double key, uint64_t order, void *load)
         sink(t->item, t->n, 0);
     }
     return out;
+}
+
+void topk_raise(struct topk *t, void *load, double key, uint64_t order, void *with)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (t->item[i].load == load) {
+            t->item[i] = (struct topk_item){ key, order, with };
+            sink(t->item, t->n, i);
+            return;
+        }
 }
 
 void topk_sort(struct topk *t)

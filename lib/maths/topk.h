@@ -14,7 +14,7 @@ struct topk_item {
 };
 
 struct topk {
-    size_t k, n;
+    size_t k, n, cap;
     struct topk_item *item;     /* a heap whose root is the worst; sorted best first by topk_sort() */
 };
 
@@ -23,6 +23,8 @@ bool topk_wants(const struct topk *t, double key, uint64_t order);
 /* Keep it, if it is among the best. Returns the load that is not kept any more: the new one's, that of the item it drove
  * out, or NULL. */
 void *topk_push(struct topk *t, double key, uint64_t order, void *load);
+/* Give the item that holds this load another load, and a key and order that are better than its own. Looks at all items. */
+void topk_raise(struct topk *t, void *load, double key, uint64_t order, void *with);
 /* Best first. Nothing may be pushed after it. */
 void topk_sort(struct topk *t);
 /* Release the heap, not the loads. */

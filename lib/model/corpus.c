@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE             /* memmem */
 #include "model/corpus.h"
+#include "data/jsonfile.h"
 #include "ground/io.h"
 #include "ground/mem.h"
 
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 1 << 16, LINE_LIMIT = 1 << 30 };
+enum { CHUNK = 1 << 16, LINE_LIMIT = 16 << 20 };
 
 struct corpus {
     char **paths;
@@ -28,6 +29,13 @@ struct corpus {
 
     bool in_number;             /* ids: digits of `number` have come and may go on */
     uint64_t number;
+
+    const char *const *field;   /* (fields) paths in the object */
+    size_t fields;
+    bool *had;                  /* (fields) some document had it */
+    char *value;                /* of the open document's fields, joined */
+    uint32_t *value_end;        /* (fields) */
+    size_t value_cap;
 
     struct ids ids;             /* tokens of the open document: ids.id[used, ids.n) are still to go out */
     size_t used, checked;       /* checked: so many of them are known to be below n_vocab */
@@ -69,7 +77,23 @@ void corpus_close(struct corpus *c)
     free(c->buf);
     free(c->ids.id);
     free(c->tok);
+    free(c->had);
+    free(c->value);
+    free(c->value_end);
     free(c);
+}
+
+void corpus_fields(struct corpus *c, const char *const *paths, size_t n)
+{
+    c->field = paths;
+    c->fields = n;
+    c->had = mem_zero(n, sizeof *c->had);
+    c->value_end = mem_zero(n, sizeof *c->value_end);
+}
+
+bool corpus_had_field(const struct corpus *c, size_t i)
+{
+    return c->had[i];
 }
 
 /* ---- files ---- */
@@ -118,11 +142,13 @@ static int read_more(struct corpus *c)
 
 /* ---- documents: each step hands a part of the input on, and sets doc_ended where a document ends ---- */
 
-static void feed(struct corpus *c, size_t n, bool last)
+static int feed(struct corpus *c, size_t n, bool last)
 {
-    tokenizer_feed(c->t, c->buf + c->at, n, last, &c->ids);
+    if (tokenizer_feed(c->t, c->buf + c->at, n, last, &c->ids))
+        return err_in(io_name(c->in));
     c->at += n;
     c->doc_ended = last;
+    return 0;
 }
 
 /* What could be the beginning of a separator stays until more has come. */
@@ -133,13 +159,15 @@ static int step_text(struct corpus *c)
     size_t n = c->have - c->at, keep = c->split_n ? c->split_n - 1 : 0;
     char *found = c->split ? memmem(c->buf + c->at, n, c->split, c->split_n) : NULL;
     if (found) {
-        feed(c, (size_t)(found - (c->buf + c->at)), true);
+        if (feed(c, (size_t)(found - (c->buf + c->at)), true))
+            return -1;
         c->at += c->split_n;
     } else if (c->in_ended) {
-        feed(c, n, true);
+        if (feed(c, n, true))
+            return -1;
         end_file(c);
     } else if (n > keep) {
-        feed(c, n - keep, false);
+        return feed(c, n - keep, false);
     }
     return 0;
 }
@@ -152,11 +180,96 @@ static int line_error(struct corpus *c)
     return -1;
 }
 
-/* One object: its text is a document. Numbers too large for jansson are of no interest here. */
+/* obj[path], where a dot in the path may be a dot in a key or lead into an object; NULL when there is none. */
+static const json_t *find_field(const json_t *obj, const char *path)
+{
+    const json_t *v = json_object_get(obj, path);
+    for (const char *dot = strchr(path, '.'); dot && !v; dot = strchr(dot + 1, '.')) {
+        char *key = mem_bytes(path, (size_t)(dot - path));
+        v = find_field(json_object_get(obj, key), dot + 1);
+        free(key);
+    }
+    return v;
+}
+
+/* A real as the shortest JSON that reads back as the same number. */
+static char *print_real(double v)
+{
+    for (int digits = 15; digits < 17; digits++) {
+        char *s = mem_format("%.*g", digits, v);
+        if (strtod(s, NULL) == v)
+            return s;
+        free(s);
+    }
+    return mem_format("%.17g", v);
+}
+
+static char *print_value(const json_t *v)
+{
+    if (json_is_real(v))
+        return print_real(json_real_value(v));
+    char *s = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (!s)
+        mem_die(0);
+    return s;
+}
+
+static int add_value(struct corpus *c, size_t i, const char *bytes, size_t n)
+{
+    size_t at = i ? c->value_end[i - 1] : 0;
+    if (n > CORPUS_FIELD)
+        return err_data("field %s: %zu bytes, at most %d", c->field[i], n, CORPUS_FIELD);
+    c->value = mem_grow(c->value, &c->value_cap, at + n + 1, 1);
+    memcpy(c->value + at, bytes, n);
+    c->value_end[i] = (uint32_t)(at + n);
+    return 0;
+}
+
+/* Does v hold, or may it hold, a whole number that reading it as a real has changed? */
+static bool may_be_rounded(const json_t *v)
+{
+    double x = json_real_value(v);
+    return json_is_array(v) || json_is_object(v) || (json_is_real(v) && !(x < 0x1p63 && x >= -0x1p63));
+}
+
+/* The fields of a document. `rounded`: whole numbers of any size have been read as reals. */
+static int take_fields(struct corpus *c, const json_t *obj, bool rounded)
+{
+    for (size_t i = 0; i < c->fields; i++) {
+        const json_t *v = find_field(obj, c->field[i]);
+        c->had[i] |= v != NULL;
+        if (rounded && may_be_rounded(v))
+            return err_data("field %s: a whole number beyond 64 bits: make it a string", c->field[i]);
+        if (!v || json_is_null(v) || json_is_string(v)) {
+            if (add_value(c, i, json_is_string(v) ? json_string_value(v) : "", json_string_length(v)))
+                return -1;
+            continue;
+        }
+        char *text = print_value(v);
+        int bad = add_value(c, i, text, strlen(text));
+        free(text);
+        if (bad)
+            return -1;
+    }
+    return 0;
+}
+
+/* The JSON in n bytes; whole numbers too large for jansson become reals. */
+static json_t *parse_object(const char *text, size_t n, bool *rounded, json_error_t *e)
+{
+    json_t *j = json_loadb(text, n, JSON_ALLOW_NUL, e);
+    *rounded = !j && json_error_code(e) == json_error_numeric_overflow;
+    return *rounded ? json_loadb(text, n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, e) : j;
+}
+
+/* One object: its text is a document. */
 static int feed_object(struct corpus *c, size_t n)
 {
     json_error_t e;
-    json_t *j = json_loadb(c->buf + c->at, n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &e);
+    bool rounded;
+    if (jsonfile_check(c->buf + c->at, n, 0))
+        return line_error(c);
+    json_t *j = parse_object(c->buf + c->at, n, &rounded, &e);
     const json_t *text = json_object_get(j, "text");
     int bad = 0;
     if (!j && json_error_code(&e) == json_error_out_of_memory)
@@ -167,8 +280,8 @@ static int feed_object(struct corpus *c, size_t n)
         bad = err_data("not a JSON object");
     else if (!json_is_string(text))
         bad = err_data("no \"text\" string in the object");
-    else
-        tokenizer_feed(c->t, json_string_value(text), json_string_length(text), true, &c->ids);
+    else if (!(bad = take_fields(c, j, rounded)))
+        bad = tokenizer_feed(c->t, json_string_value(text), json_string_length(text), true, &c->ids);
     json_decref(j);
     c->doc_ended = true;
     return bad ? line_error(c) : 0;
@@ -282,7 +395,8 @@ static void put_out(struct corpus *c, size_t n, struct context *out)
     memcpy(c->tok + bos, c->ids.id + c->used, n * sizeof *c->tok);
     c->used += n;
     *out = (struct context){ .doc = c->doc, .ctx = c->ctx++, .tok = c->tok, .n = n + bos, .bos = bos,
-                             .first = !c->doc_started, .last = c->doc_ended && c->used == c->ids.n };
+                             .first = !c->doc_started, .last = c->doc_ended && c->used == c->ids.n,
+                             .fields = c->value, .field_end = c->value_end };
     c->doc_started = true;
 }
 

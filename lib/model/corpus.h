@@ -21,6 +21,8 @@ struct context {
     size_t n;
     bool bos;                   /* tok[0] was put there and is not in the text */
     bool first, last;           /* of its document; so a caller can follow a document of any length */
+    const char *fields;         /* what corpus_fields() asked for, of its document, joined: field i is */
+    const uint32_t *field_end;  /* fields[field_end[i-1], field_end[i]) */
 };
 
 struct corpus;
@@ -32,6 +34,15 @@ struct corpus;
 struct corpus *corpus_open(char **paths, size_t n, enum corpus_input input, const char *split, struct tokenizer *t,
                            size_t ctx_len, int64_t bos, size_t n_vocab);
 void corpus_close(struct corpus *c);
+
+/* A value in a field of a JSON object is at most so long (bytes). */
+enum { CORPUS_FIELD = 1 << 16 };
+/* Have the contexts of CORPUS_JSONL carry these n fields of their document's object (borrowed); before the first
+ * corpus_next(). A path is a key, or keys joined by dots. A string is carried as its bytes; numbers, true, false, lists
+ * and objects as JSON; null and a field that is not there as the empty text. */
+void corpus_fields(struct corpus *c, const char *const *paths, size_t n);
+/* Has any document so far had field i? */
+bool corpus_had_field(const struct corpus *c, size_t i);
 
 /* The next context. 1; 0 at the end; -1 and a sentence naming the file. No byte in any file is an error. */
 int corpus_next(struct corpus *c, struct context *out) ERR_CHECKED;

@@ -38,6 +38,8 @@ void scores_free(struct scores *s)
     free(s->moved);
     free(s->moved_tok);
     free(s->moved_by);
+    free(s->likely_tok);
+    free(s->likely_p);
 }
 
 void scores_reserve(struct scores *s, const struct splice_group *g)
@@ -48,6 +50,8 @@ void scores_reserve(struct scores *s, const struct splice_group *g)
     s->moved = mem_grow(s->moved, &s->moved_cap, n, sizeof *s->moved);
     s->moved_tok = mem_grow(s->moved_tok, &s->moved_tok_cap, 2 * n * s->k + 1, sizeof *s->moved_tok);
     s->moved_by = mem_grow(s->moved_by, &s->moved_by_cap, 2 * n * s->k + 1, sizeof *s->moved_by);
+    s->likely_tok = mem_grow(s->likely_tok, &s->likely_tok_cap, 2 * n * s->likely + 1, sizeof *s->likely_tok);
+    s->likely_p = mem_grow(s->likely_p, &s->likely_p_cap, 2 * n * s->likely + 1, sizeof *s->likely_p);
     memset(s->wanted, true, n * sizeof *s->wanted);
 }
 
@@ -66,7 +70,7 @@ struct view {
     size_t piece, base;                 /* base: token of the piece's first row */
     enum score_pass pass;
     float *clean, *resid;               /* (rows, n_vocab), (rows, d_model) */
-    uint32_t *scratch_idx;              /* (n_vocab) each, with k */
+    uint32_t *scratch_idx;              /* (n_vocab) each, with k or likely */
     float *scratch_val;
 };
 
@@ -91,6 +95,14 @@ static void list_moved(const struct view *v, size_t t, const float *clean, const
                                        v->scratch_val);
 }
 
+static void list_likely(const struct view *v, size_t t, const float *clean, const float *rows)
+{
+    struct scores *s = v->s;
+    size_t k = s->likely, n = lm_shape(s->m)->n_vocab, at = 2 * t * k;
+    logits_likely(clean, n, k, s->likely_tok + at, s->likely_p + at, v->scratch_idx, v->scratch_val);
+    logits_likely(rows, n, k, s->likely_tok + at + k, s->likely_p + at + k, v->scratch_idx, v->scratch_val);
+}
+
 /* Token t with the next one, SIZE_MAX for the last of a context. */
 static void compare_row(const struct view *v, size_t t, size_t next, const float *clean, const float *row)
 {
@@ -106,6 +118,8 @@ static void compare_row(const struct view *v, size_t t, size_t next, const float
     score->changed = logits_top(clean, n) != logits_top(row, n);
     if (v->s->k)
         list_moved(v, t, clean, row);
+    if (v->s->likely)
+        list_likely(v, t, clean, row);
 }
 
 static void compare_rows(void *arg, float *rows, size_t n)
@@ -145,8 +159,8 @@ static void run_piece(void *arg, size_t i, int worker)
     s->clean[worker] = mem_grow(s->clean[worker], &s->clean_cap[worker], rows * vocab, sizeof **s->clean);
     s->resid[worker] = mem_grow(s->resid[worker], &s->resid_cap[worker], rows * lm_shape(s->m)->d_model, sizeof **s->resid);
     struct view v = { s, j->g, j->lo + i, base, SCORE_SPLICED, s->clean[worker], s->resid[worker], NULL, NULL };
-    v.scratch_idx = mem_alloc(s->k ? vocab : 1, sizeof *v.scratch_idx);
-    v.scratch_val = mem_alloc(s->k ? vocab : 1, sizeof *v.scratch_val);
+    v.scratch_idx = mem_alloc(s->k || s->likely ? vocab : 1, sizeof *v.scratch_idx);
+    v.scratch_val = mem_alloc(s->k || s->likely ? vocab : 1, sizeof *v.scratch_val);
     const float *resid = run_clean(&v, s->work[worker]);
     for (int pass = 0; pass < SCORE_PASSES; pass++) {
         struct lm_tap tap = { lm_hook_find(s->m, "logits"), compare_rows, &v };

@@ -24,14 +24,16 @@ struct scores {
     const struct lm *m;
     bool zero, mean;                    /* passes wanted besides the spliced one */
     float *const *means;                /* with mean: a row for each port */
-    size_t k;                           /* most changed tokens wanted; 0: none */
+    size_t k, likely;                   /* most changed tokens wanted; most likely ones, at most n_vocab; 0: none */
     /* What came out, one entry a token of the group; only where wanted. */
     bool *wanted;                       /* the caller's, before score_run() */
     struct score *score;
     struct score_moved *moved;
     uint32_t *moved_tok;                /* (tokens, 2 k) */
     float *moved_by;
-    size_t wanted_cap, score_cap, moved_cap, moved_tok_cap, moved_by_cap;
+    uint32_t *likely_tok;               /* (tokens, 2, likely) next tokens of the clean and of the spliced pass, falling */
+    float *likely_p;                    /* and their probabilities */
+    size_t wanted_cap, score_cap, moved_cap, moved_tok_cap, moved_by_cap, likely_tok_cap, likely_p_cap;
     struct lm_work **work;              /* private: one for each thread, as are these */
     float **clean, **resid;
     size_t *clean_cap, *resid_cap;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { FILE_LIMIT = 256 << 20, IDS_MAX = 1 << 24, CHUNK = 1 << 16 };
+enum { FILE_LIMIT = 256 << 20, IDS_MAX = 1 << 24, CHUNK = 1 << 16, STRETCH_MAX = 1 << 20 };
 
 struct entry {                  /* a token: its bytes are pool[at, at+n) */
     uint32_t id;
@@ -31,6 +31,7 @@ struct tokenizer {
 
     struct unicode_text raw, text, prefixed;
     size_t raw_wait, text_wait; /* no use looking for a cut before there are so many bytes */
+    bool too_long;              /* a stretch is more than STRETCH_MAX bytes */
     bool fresh;                 /* text[0] begins a stretch between tokens */
     struct ids *out;            /* of the tokenizer_feed() that is running */
 };
@@ -60,8 +61,7 @@ static int32_t byte_to_char(int byte)
     return c;
 }
 
-/* -1 where no byte has this name. */
-static int char_to_byte(int32_t c)
+int tokenizer_byte(int32_t c)
 {
     static const uint8_t others[] = {
         0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10,
@@ -83,7 +83,7 @@ static struct entry make_entry(struct tokenizer *t, uint32_t id, const char *nam
     for (size_t i = 0; i < n && !e.literal;) {
         int32_t c;
         i += unicode_take(s + i, n - i, &c);
-        int b = char_to_byte(c);
+        int b = tokenizer_byte(c);
         uint8_t byte = (uint8_t)b;
         if (b >= 0)
             unicode_append(&t->pool, &byte, 1);
@@ -550,12 +550,12 @@ static bool normalises_apart(const struct tokenizer *t, int32_t before, int32_t 
     return !t->nfc || unicode_nfc_border(at);
 }
 
-/* The last place where b can be cut without changing an id: behind a character that is no white space (so that no
+/* The last place before `end` where b can be cut without changing an id: behind a character that is no white space (so that no
  * token's lstrip or rstrip reaches across), where no added token can lie, and where the step allows it. 0: none yet. */
-static size_t find_cut(const struct tokenizer *t, const struct unicode_text *b, const struct added_set *set,
+static size_t find_cut(const struct tokenizer *t, const struct unicode_text *b, size_t end, const struct added_set *set,
                        bool (*allows)(const struct tokenizer *t, int32_t before, int32_t at))
 {
-    for (size_t c = b->n; c-- > 1;) {
+    for (size_t c = end; c-- > 1;) {
         int32_t before, at;
         if (unicode_prev(b->s, b->n, c, &before) && unicode_class(before) != UNICODE_SPACE &&
             unicode_next(b->s + c, b->n - c, &at) && allows(t, before, at) && !added_touches(set, b->s, b->n, c))
@@ -564,15 +564,17 @@ static size_t find_cut(const struct tokenizer *t, const struct unicode_text *b, 
     return 0;
 }
 
-/* When a buffer without a cut has been searched, it is searched again at twice the size: linear in all. */
-static size_t cut_or_wait(const struct tokenizer *t, const struct unicode_text *b, size_t *wait,
-                          const struct added_set *set,
+/* When a buffer without a cut has been searched, it is searched again at twice the size: linear in all. Whether a stretch is
+ * too long does not depend on how its bytes came: what lies behind it is there by then. */
+static size_t cut_or_wait(struct tokenizer *t, const struct unicode_text *b, size_t *wait, const struct added_set *set,
                           bool (*allows)(const struct tokenizer *t, int32_t before, int32_t at))
 {
-    if (b->n < *wait)
+    bool large = b->n >= STRETCH_MAX + CHUNK;
+    if (b->n < *wait && !large)
         return 0;
-    size_t c = find_cut(t, b, set, allows);
+    size_t c = find_cut(t, b, b->n, set, allows);
     *wait = c ? 0 : 2 * b->n;
+    t->too_long |= large && !(c && find_cut(t, b, STRETCH_MAX + 1, set, allows));
     return c;
 }
 
@@ -622,7 +624,7 @@ static void settle_raw(struct tokenizer *t, bool last)
         t->raw_wait = 0;
 }
 
-void tokenizer_feed(struct tokenizer *t, const void *bytes, size_t n, bool last, struct ids *out)
+int tokenizer_feed(struct tokenizer *t, const void *bytes, size_t n, bool last, struct ids *out)
 {
     const uint8_t *s = bytes;
     size_t at = 0, k;
@@ -631,6 +633,11 @@ void tokenizer_feed(struct tokenizer *t, const void *bytes, size_t n, bool last,
         k = n - at < CHUNK ? n - at : CHUNK;
         unicode_append(&t->raw, k ? s + at : s, k);
         at += k;
-        settle_raw(t, last && at == n);
+        settle_raw(t, false);
+        if (t->too_long)
+            return err_data("a word of more than %d bytes", STRETCH_MAX);
     } while (at < n);
+    if (last)
+        settle_raw(t, true);
+    return 0;
 }

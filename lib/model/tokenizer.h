@@ -36,9 +36,14 @@ const uint8_t *tokenizer_text(const struct tokenizer *t, uint32_t id, size_t *le
 /* The id of an added token with this content; -1 when there is none. */
 int64_t tokenizer_added(const struct tokenizer *t, const char *content);
 
+/* The byte that character c of a byte-level token's name stands for; -1 when it stands for none. */
+int tokenizer_byte(int32_t c);
+
 /* Tokenise a document that arrives in pieces: append to out what is settled, keep what the next bytes could change.
  * `last` ends the document and settles everything. Pieces may cut a character anywhere; the ids do not depend on where
- * the cuts are. Memory follows the longest stretch without white space, not the document. */
-void tokenizer_feed(struct tokenizer *t, const void *bytes, size_t n, bool last, struct ids *out);
+ * the cuts are. Memory follows the longest stretch that cannot be cut (a run of letters, of digits, of white space), not the
+ * document: some fifty bytes a byte. One of more than 1 MiB is an error: -1 and a sentence; then the tokenizer is of no use
+ * any more. */
+int tokenizer_feed(struct tokenizer *t, const void *bytes, size_t n, bool last, struct ids *out) ERR_CHECKED;
 
 #endif

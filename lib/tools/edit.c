@@ -186,7 +186,6 @@ static int do_mean(const struct reading *r)
 static int go_along(const struct reading *r, enum stream_kind kind)
 {
     struct edits *e = r->e;
-    size_t d = kind == STREAM_CODES ? e->sae->d_sae : e->sae->d_model;
     for (size_t s = 0; s < e->streams; s++)
         if (!strcmp(e->stream[s].path, r->file) && e->stream[s].in->kind == kind) {
             r->edit->stream = s;
@@ -194,21 +193,15 @@ static int go_along(const struct reading *r, enum stream_kind kind)
         }
     e->stream = mem_grow(e->stream, &e->stream_cap, e->streams + 1, sizeof *e->stream);
     r->edit->stream = e->streams++;
-    return pairing_open(&e->stream[r->edit->stream], r->file, kind, d);
+    struct pairing *p = &e->stream[r->edit->stream];
+    return kind == STREAM_CODES ? pairing_open_codes(p, r->file, e->sae) : pairing_open(p, r->file, kind, e->sae->d_model);
 }
 
 static int do_copy(const struct reading *r)
 {
     r->edit->act = EDIT_COPY;
     map_all(r, true, 0, 0);
-    if (go_along(r, STREAM_CODES))
-        return -1;
-    const json_t *key = json_object_get(r->e->stream[r->edit->stream].in->head, "sae");
-    const char *theirs = json_string_value(json_object_get(key, "sha"));
-    const char *ours = json_string_value(json_object_get(r->e->sae->meta, "digest"));
-    if (theirs && ours && *theirs && *ours && strcmp(theirs, ours))
-        return err_data("codes of another dictionary (%.16s..., this one is %.16s...)", theirs, ours), err_in(r->file);
-    return 0;
+    return go_along(r, STREAM_CODES);
 }
 
 static int do_error(const struct reading *r)
@@ -239,12 +232,8 @@ static int do_silence(const struct reading *r)
 
 static int do_vector(const struct reading *r)
 {
-    size_t n;
     r->edit->act = EDIT_VECTOR;
-    r->edit->row = rowsfile_load(r->file, r->e->sae->d_model, &n);
-    if (r->edit->row && n != 1)
-        return err_data("%zu vectors where one is wanted", n), err_in(r->file);
-    if (!r->edit->row)
+    if (!(r->edit->row = rowsfile_vector(r->file, r->e->sae->d_model)))
         return -1;
     r->edit->n = 1;
     vec_scale(r->edit->row, (float)r->value, r->e->sae->d_model);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/fitinfo.h"
+#include "data/jsonfile.h"
 #include "ground/mem.h"
 #include "kinds/kind.h"
 #include "tools/saetool.h"
@@ -23,8 +24,10 @@ static void text_words(struct text *t, const json_t *words)
 /* The commands of the history: one that names no input reads what the one before it wrote. */
 static void text_commands(struct text *t, const char *path, const char *history)
 {
-    json_t *list = json_loads(history, 0, NULL), *step;
+    json_t *list = jsonfile_value(history), *step;
     size_t i;
+    if (!list)
+        err_in(path), tool_die();
     json_array_foreach(list, i, step) {
         const char *tool = json_string_value(json_object_get(step, "tool"));
         const json_t *inputs = json_object_get(step, "in");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/fitresume.h"
+#include "data/jsonfile.h"
 #include "files/fitstate.h"
 #include "ground/end.h"
 #include "ground/mem.h"
@@ -170,7 +171,7 @@ static const char *argument(const json_t *args, const char *name)
 static void compare_options(const struct fit_run *r, const json_t *meta)
 {
     char *text = options_text();
-    json_t *now = json_loads(text, 0, NULL), *then = json_loads(meta_text(meta, "options"), 0, NULL), *word;
+    json_t *now = jsonfile_value(text), *then = jsonfile_value(meta_text(meta, "options")), *word;
     const json_t *const side[] = { now, then };
     size_t i;
     for (int s = 0; s < 2; s++)

@@ -4,12 +4,12 @@
 #define LOGITLIST_H
 
 #include "kinds/sae.h"
+#include "tools/labels.h"
 
-#include <stdint.h>
-
-/* Print for each of the features listed (n) its k most promoted and most suppressed tokens. hook NULL: the one the
- * dictionary was fitted on. `path` names the dictionary in messages. Returns the exit status of main(). */
-int logitlist_main(const struct sae *sae, const char *path, const char *model, const char *hook, const uint32_t *feature,
-                   size_t n, size_t k);
+/* Print for each of the features listed (n) its k most promoted and most suppressed tokens: a line a rank, or with --json an
+ * object a feature. hook NULL: the one the dictionary was fitted on. `path` names the dictionary in messages. Returns the exit
+ * status of main(). */
+int logitlist_main(const struct sae *sae, const char *path, const char *model, const char *hook, const size_t *feature,
+                   size_t n, size_t k, const struct labels *labels);
 
 #endif

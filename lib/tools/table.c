@@ -74,6 +74,19 @@ static void put_json_escape(struct text *t, uint32_t c)
     text_plain(t, buf);
 }
 
+void text_json(struct text *t, const char *json)
+{
+    const uint8_t *p = (const uint8_t *)json;
+    for (size_t n = strlen(json), len; n; p += len, n -= len) {
+        size_t whole = utf8_length(p, n);
+        len = whole ? whole : 1;
+        if (whole > 1 && !utf8_printable(p, n))
+            put_json_escape(t, code_point(p, len));
+        else
+            text_bytes(t, p, len);
+    }
+}
+
 static void put_quoted(struct text *t, const uint8_t *p, size_t n)
 {
     text_plain(t, "\"");

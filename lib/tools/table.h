@@ -43,5 +43,7 @@ struct text {
 };
 void text_bytes(struct text *t, const uint8_t *p, size_t n);
 void text_plain(struct text *t, const char *s);
+/* JSON as jansson prints it, with each character that steers a terminal as \uHHHH. */
+void text_json(struct text *t, const char *json);
 
 #endif

@@ -255,6 +255,14 @@ void tool_put(struct stream_out *out, const struct stream_in *in, const struct b
         tool_die();
 }
 
+void tool_carry(struct batch *b, const struct stream_in *in, const struct batch *from)
+{
+    if (batch_carry(b, from, true)) {
+        err_in(stream_name(in));
+        tool_die();
+    }
+}
+
 void tool_put_acts(struct stream_out *out, const struct stream_in *in, const struct batch *from, const float *x, size_t d,
                    enum dtype type)
 {
@@ -265,7 +273,7 @@ void tool_put_acts(struct stream_out *out, const struct stream_in *in, const str
         dtype_store(narrow, x, type, from->n * d);
     }
     batch_add(&b, "x", type, from->n, d, false, narrow ? narrow : (const void *)x);
-    batch_carry(&b, from, true);
+    tool_carry(&b, in, from);
     tool_put(out, in, from, &b);
     free(narrow);
 }
@@ -275,7 +283,7 @@ static void put_code_rows(struct stream_out *out, const struct stream_in *in, co
                           const struct codes *c, size_t lo, size_t hi)
 {
     struct batch b = { .n = hi - lo }, part = *from;
-    struct batch_cuts cuts = { .text_end = NULL };
+    struct batch_cuts cuts = { .cap = 0 };
     uint32_t *ptr = mem_alloc(hi - lo + 1, sizeof *ptr), base = c->ptr[lo];
     for (size_t i = 0; i <= hi - lo; i++)
         ptr[i] = c->ptr[lo + i] - base;
@@ -283,7 +291,7 @@ static void put_code_rows(struct stream_out *out, const struct stream_in *in, co
     batch_add(&b, "idx", DTYPE_U32, ptr[hi - lo], 0, false, c->idx + base);
     batch_add(&b, "val", DTYPE_F32, ptr[hi - lo], 0, false, c->val + base);
     batch_cut(&part, lo, hi, &cuts);
-    batch_carry(&b, &part, true);
+    tool_carry(&b, in, &part);
     tool_put(out, in, from, &b);
     batch_cuts_free(&cuts);
     free(ptr);

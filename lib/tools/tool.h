@@ -43,6 +43,8 @@ struct stream_out *tool_create_at(const char *path, json_t *head, char **inputs,
 json_t *tool_history(char **inputs, size_t n);
 /* Write a batch made from `from` (NULL for a tool without an input stream): a new section of the input becomes one here. */
 void tool_put(struct stream_out *out, const struct stream_in *in, const struct batch *from, const struct batch *b);
+/* Add to b, made from all rows of `from`, whatever else `from` carries. */
+void tool_carry(struct batch *b, const struct stream_in *in, const struct batch *from);
 /* Add the columns ptr, idx, val of c to b and write it, in as many records as the limits ask for, with what `from`
  * carries. Values are stored as f32. */
 void tool_put_codes(struct stream_out *out, const struct stream_in *in, const struct batch *from, const struct codes *c);

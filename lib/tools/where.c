@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/where.h"
 #include "data/pick.h"
+#include "ground/hex.h"
 #include "ground/mem.h"
 #include "ground/opt.h"
 #include "tools/tool.h"
@@ -11,11 +12,6 @@
 #include <string.h>
 
 /* ---- words ---- */
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 char *where_bytes(const char *s, size_t *len)
 {
@@ -138,6 +134,14 @@ int where_words(struct where *w, const char *words)
     }
 }
 
+void where_options(struct where *w, const char *where, const char *token)
+{
+    if (where && where_words(w, where))
+        opt_misuse("--where: %s", err_text());
+    if (token)
+        where_token(w, token);
+}
+
 void where_free(struct where *w)
 {
     for (size_t i = 0; i < w->n; i++) {
@@ -190,19 +194,11 @@ static bool number_is(const struct where_test *t, const struct column *c, size_t
     }
 }
 
-/* The column of where row i's text ends that goes with column c; NULL where c is no text. */
-static const uint32_t *ends_of(const struct batch *b, const struct column *c)
+static bool text_is(const struct where_test *t, const struct batch *b, const struct column *c, size_t i)
 {
-    char name[80];
-    snprintf(name, sizeof name, "%s_end", c->name);
-    const struct column *end = c->type == DTYPE_U8 && !c->row ? batch_column(b, name) : NULL;
-    return end && end->type == DTYPE_U32 && end->rank == 1 && end->shape[0] == b->n ? end->data : NULL;
-}
-
-static bool text_is(const struct where_test *t, const uint8_t *text, const uint32_t *end, size_t i)
-{
-    uint32_t from = i ? end[i - 1] : 0;
-    return end[i] - from == t->len && !memcmp(text + from, t->bytes, t->len);
+    size_t len;
+    const uint8_t *text = column_text(b, c, i, &len);
+    return len == t->len && !memcmp(text, t->bytes, len);
 }
 
 static int keep_test(const struct where_test *t, const struct batch *b, bool *chosen)
@@ -210,13 +206,13 @@ static int keep_test(const struct where_test *t, const struct batch *b, bool *ch
     const struct column *c = batch_column(b, t->column);
     if (!c)
         return err_data("no column %s to choose rows by in record %" PRIu64, t->column, b->record);
-    const uint32_t *end = ends_of(b, c);
-    if (!end && (!column_travels(c) || c->rank != 1 || c->shape[0] != b->n))
+    bool text = c->rule == COLUMN_TEXT;
+    if (!text && (c->rule != COLUMN_ROW || c->rank != 1))
         return err_data("column %s does not say one thing of each row", t->column);
-    if (!end && !t->list.n && isnan(t->lo))
+    if (!text && !t->list.n && isnan(t->lo))
         return err_data("column %s is of numbers: '%.60s' is none", t->column, t->bytes);
     for (size_t i = 0; i < b->n; i++)
-        chosen[i] &= t->other != (end ? text_is(t, c->data, end, i) : number_is(t, c, i));
+        chosen[i] &= t->other != (text ? text_is(t, b, c, i) : number_is(t, c, i));
     return 0;
 }
 

@@ -41,6 +41,17 @@ int where_at(struct where *w, const char *at) ERR_CHECKED;
 void where_token(struct where *w, const char *printed);
 void where_free(struct where *w);
 
+/* The option lines of a tool; `var` is its const char *. `what` begins the help: "only rows". */
+#define WHERE_OPTION(to, what)                                                                                              \
+    { OPT_STRING, .name = "where", .var = (to), .arg = "WHERE", .help = what " where all of this holds: POS, LO:HI or a list " \
+      "of positions, last, COLUMN=VALUE or COLUMN!=VALUE (doc, ctx, pos, tok, any other), token=STR", .shown = "",          \
+      .numbers = true }
+#define TOKEN_OPTION(to, what)                                                                                              \
+    { OPT_STRING, .name = "token", .var = (to), .arg = "STR", .help = what " whose token is exactly STR (\\n, \\t, \\\\ and "  \
+      "\\xHH as tables print them)", .shown = "", .numbers = true }
+/* Narrow w to what these options say, NULL where they are not given; misuse exits. */
+void where_options(struct where *w, const char *where, const char *token);
+
 /* Which rows of b are meant: chosen (b->n). next: the first row behind b, NULL at the end of the stream; not looked at
  * unless w->last. Returns how many, or -1 and a sentence, without the stream's name, where b lacks a column that w asks
  * about or holds something else in it. */

@@ -64,14 +64,22 @@ name_of_run() { printf '%s, %s' "$(basename "$(cd "$MODEL" && pwd)")" "$HOOK"; }
 # One number out of a table of names and values.
 value() { awk -F '\t' -v n="$1" '$1 == n { print $2 }' "$2"; }
 
-# Draw standard input, commands of gnuplot that write to OUT/NAME.svg.
+# A token as figures show it: blanks made visible, nothing that gnuplot takes for its own.
+shown='function shown(token) { gsub(/ /, "␣", token); gsub(/["\\]/, "", token); return token }'
+
+# Draw standard input, commands of gnuplot that write to OUT/NAME.svg. Colors 1 to 7 can be told apart by everybody
+# (Okabe and Ito, 2008).
 draw() { # NAME WIDTH HEIGHT
-  local commands
+  local commands n=0 color
   commands=$(cat)
   if command -v "$GNUPLOT" > /dev/null; then
     { printf "set terminal svg size %d,%d font 'sans,12' background 'white'\nset output '%s'\nset datafile separator '\\\\t'\n" \
         "$2" "$3" "$OUT/$1.svg"
-      printf '%s\n' "$commands"; } | "$GNUPLOT" 2> "$OUT/gnuplot.err" || { cat "$OUT/gnuplot.err" >&2; exit 1; }
+      for color in 0072B2 D55E00 009E73 CC79A7 E69F00 56B4E9 000000; do
+        n=$((n + 1)) && printf "set linetype %d lc rgb '#%s' lw 1.5 pt 7\n" $n $color
+      done
+      printf 'set border 3; set tics nomirror out; set key off; set encoding utf8\n%s\n' "$commands"; } |
+      "$GNUPLOT" 2> "$OUT/gnuplot.err" || { cat "$OUT/gnuplot.err" >&2; exit 1; }
     say "figure: $OUT/$1.svg"
   else
     say "figure left out: gnuplot is not installed (make deps-dev)"

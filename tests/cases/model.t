@@ -118,6 +118,40 @@ runs(qw(act-dump -m good --input ids -c 8 -n 9 -p hook_embed -o c.saes ids));
 my $nine = runs(qw(act-cat --to raw c.saes));
 ok(length $nine == 9 * length($all) / 27 && $nine eq substr($all, 0, length $nine), '-n 9 gives the first nine rows');
 
+# ---- fields of JSON lines ----
+my @docs = ('"en"', '"fr\u00e9\t"', 'null', '["a",1]', '17', '0.1', 'true', '"\u0000x"', '-9007199254740993', '1e300');
+file_write('docs', join '', map { qq({"text": "the word", "label": $docs[$_], "meta": {"deep": {"er": $_}}, "a.b": "dot"}\n) } 0 .. $#docs);
+file_write('more', qq({"text": "and it"}\n{"huge": 123456789012345678901, "text": "so", "label": "x", "a": {"b": "in"}}\n));
+my @values = ('en', "fr\xc3\xa9\t", '', '["a",1]', '17', '0.1', 'true', "\0x", '-9007199254740993', '1e+300', '', 'x');
+runs(qw(act-dump -m good --input jsonl -p hook_embed --fields), 'label,name=meta.deep.er,a.b', qw(-o fields docs more));
+my $s = stream_read('fields')->[0];
+my @of = map { my $d = $_; (grep { $s->{doc}[$_] == $d } 0 .. $#{ $s->{doc} })[-1] } 0 .. $#values;
+is_deeply([ map { $s->{fields}{label}[$_] } @of ], \@values, 'strings as bytes, other values as JSON, null and nothing as empty');
+is_deeply([ map { $s->{fields}{name}[$_] } @of ], [ 0 .. $#docs, '', '' ], 'dots lead into objects, under a name of its own');
+is_deeply([ map { $s->{fields}{'a.b'}[$_] } @of ], [ ('dot') x @docs, '', 'in' ], 'a key that has a dot itself');
+ok(!(grep { $s->{fields}{label}[$_] ne $values[ $s->{doc}[$_] ] } 0 .. $s->{rows} - 1) && $s->{rows} > @values, 'on every row of a document');
+is("@{$s->{header}{history}[0]{args}}" =~ /--fields (\S+)/ && $1, 'label,name=meta.deep.er,a.b', 'the history says which');
+my ($names, $table) = tsv_read(scalar runs(qw(act-cat --to tsv fields)));
+is("@$names[0 .. 8]", 'doc ctx pos tok text label name a.b x0', 'a table has them as columns');
+is($table->[ $of[1] ]{label}, "fr\xc3\xa9\t", "with escapes that lead back to them");
+file_write('long', join '', map { my $v = $_ x 65536; qq({"text": "@{['word ' x 300]}", "v": "$v"}\n) } 'a', 'b');
+runs(qw(act-dump -m good --input jsonl -p hook_embed --fields v -o long.saes long));
+$s = stream_read('long.saes')->[0];
+ok(!(grep { $s->{fields}{v}[$_] ne ('a', 'b')[ $s->{doc}[$_] ] x 65536 } 0 .. $s->{rows} - 1), 'long ones: records stay within bounds');
+file_write('long', qq({"text": "a", "v": "@{['c' x 65537]}"}\n));
+misuse(3, qr/long: line 1: field v: 65537 bytes, at most 65536/, qw(act-dump -m good --input jsonl --fields v), @dump, 'long');
+file_write('huge', qq({"text": "a"}\n{"text": "a", "id": 123456789012345678901}\n));
+misuse(3, qr/huge: line 2: field id: a whole number beyond 64 bits/, qw(act-dump -m good --input jsonl --fields id), @dump, 'huge');
+for ([ 'Label', qr/a column cannot be called 'Label': say COLUMN=Label/ ], [ 'x', qr/'x'/ ], [ 'doc', qr/'doc'/ ], [ 'token', qr/'token'/ ],
+    [ 'text_end', qr/'text_end'/ ], [ 'a,a', qr/a and a/ ], [ 'a,a_end', qr/a and a_end/ ], [ 'a=', qr/names no field/ ], [ ',', qr/no field/ ],
+    [ join(',', 'aa' .. 'ay'), qr/at most 24/ ]) {
+    misuse(2, $_->[1], qw(act-dump -m good --input jsonl --fields), $_->[0], @dump, 'docs');
+}
+misuse(2, qr/--fields: only the rows of --input jsonl/, qw(act-dump -m good --fields label), @dump, 'text');
+my (undef, undef, $note) = tool(qw(act-dump -m good --input jsonl --fields lable -o fields -p hook_embed docs));
+is($note, "act-dump: --fields: no document had the field lable: its column is empty\n", 'a field that no document has is told');
+unlink 'out.saes';
+
 # ---- the same bytes with any number of threads; several hooks in one pass are what each is alone ----
 my $book = join '', map { "Line $_ of a text that is long enough for several contexts.\n" } 1 .. 300;
 file_write('book', $book);

@@ -39,6 +39,28 @@ SKIP: {
     like(file_read("$tmp/loss-recovered/loss-recovered.svg"), qr/<svg.*topk k32.*<\/svg>/s, 'with the names in it');
 }
 
+
+# Names beside points that lie close together: none on a point or on another.
+my @near = ([ 32, .427, 'random k32' ], [ 32, .0927, 'neurons k32' ], [ 32, .0639, 'pca k32' ], [ 33, .062, 'ica k32' ],
+    [ 8, .0492, 'topk k8' ], [ 32, .0175, 'topk k32' ], [ 44.4, .0588, 'tied' ], [ 116, .0543, 'relu' ], [ 31, .064, 'a long name' ]);
+file_write('near', join '', map { join("\t", @$_) . "\n" } @near);
+my $labels = runs(qw(awk -v width=400 -v height=330 -f), "$ENV{TOP}/pipelines/causal/label.awk", 'near');
+my %range = map { $_ => [ $labels =~ /^set ${_}range \[(\S+):(\S+)\]$/m ] } qw(x y);
+sub share { my ($axis, $v) = @_; my ($lo, $hi) = map { log } @{ $range{$axis} }; return (log($v) - $lo) / ($hi - $lo) }
+my @label = map { [ $_->[1] * 400, $_->[2] * 330, $_->[1] * 400 + 7 * length $_->[0] ] }
+    map { /^set label "(.*)" at graph (\S+),(\S+) left/ ? [ $1, $2, $3 ] : () } split /\n/, $labels;
+is(scalar @label, scalar @near, 'a name for each point');
+my @clash;
+for my $i (0 .. $#label) {
+    my ($left, $middle, $right) = @{ $label[$i] };
+    push @clash, "$near[$i][2] leaves the figure" if $left < 0 || $right > 400 || $middle < 6 || $middle > 324;
+    push @clash, map { "$near[$i][2] on $near[$_][2]" } grep { $label[$_][0] < $right && $label[$_][2] > $left
+        && abs($label[$_][1] - $middle) < 12 } $i + 1 .. $#label;
+    push @clash, map { "$near[$i][2] on the point of $_->[2]" } grep { my ($x, $y) = (400 * share(x => $_->[0]), 330 * share(y => $_->[1]));
+        $x + 3 > $left && $x - 3 < $right && abs($y - $middle) < 9 } @near;
+}
+is(join('; ', @clash), '', 'no name covers another or a point');
+
 my ($again, $left_out) = pipeline(qw(loss-recovered GNUPLOT=no-such-program), "SAE=" . (glob "$tmp/cache/*.safetensors")[0]);
 like($left_out, qr/^# figure left out: gnuplot/m, 'without gnuplot the figure is left out');
 is(scalar @$again, 6, 'and a dictionary may be given, beside the baselines');
@@ -71,9 +93,9 @@ my ($up) = pipeline('ablate-feature', "FEATURE=$feature", "EDIT=scale $feature 1
 cmp_ok(abs +(grep { $_->{what} eq 'fires' } @$up)[0]{change}, '<', 1e-6, 'an edit that changes nothing changes nothing');
 
 ($table) = pipeline('pin-feature', "FEATURE=$feature", 'VALUES=off 0 20', 'WRITE=12');
-my %share;
-$share{ $_->{times} } += $_->{raised} / 8 for @$table;
-is(scalar @$table, 24, 'pin-feature: eight prompts at three values');
+my %share = map { $_->{times} => $_->{raised} } @$table;
+is(join(' ', map { $_->{times} } @$table), 'off 0 20', 'pin-feature: a line a value');
+is(scalar(my @lines = split /\n/, file_read("$tmp/pin-feature/written.tsv")), 24, 'eight prompts at three values');
 cmp_ok($share{20}, '>', $share{0} + 0.1, 'held high, the tokens it raises are written');
 
 ($table) = pipeline('feature-tree', qw(CONTEXTS=6 TRIES=10 BRANCHES=1));

@@ -173,6 +173,28 @@ is($wrong, 0, '-k: the tokens whose logits moved most, and how far');
 like($moved->[0]{up} . $moved->[0]{down}, qr/(?:^| )\d+:[+-][\d.]+(?:e-?\d+)?:\S+/, 'with their text');
 like(join(' ', map { $_->{up} } @$moved), qr/:\\x20/, 'in which a space is \x20');
 
+# The most likely next tokens, of the clean pass and of the other.
+my $likely = table(qw(-m neox --predictions 5 -k 1 -p), $h1, 'one.saes');
+$wrong = 0;
+for my $i (0 .. $#$want) {
+    for ([ 'next_clean', 'was' ], [ 'next_spliced', 'logits' ]) {
+        my ($column, $of) = @$_;
+        my @x = @{ $want->[$i]{$of} };
+        my $all = sum(map { exp } @x);
+        my @order = sort { $x[$b] <=> $x[$a] } 0 .. $#x;
+        my @got = map { [ split /:/, $_, 3 ] } split / /, $likely->[$i]{$column};
+        $wrong += @got != 5;
+        $wrong += abs($got[$_][1] - exp($x[ $order[$_] ]) / $all) > 1e-4 || abs(exp($x[ $got[$_][0] ]) / $all - $got[$_][1]) > 1e-4
+            for 0 .. $#got;
+    }
+}
+is($wrong, 0, '--predictions: the most likely next tokens and their probabilities, clean and spliced');
+is(join(' ', sort keys %{ $likely->[0] }), 'ctx doc down kl next_clean next_spliced nll_clean nll_spliced pos text tok up', 'beside -k');
+my @objects = map { JSON::PP->new->decode($_) } split /\n/, runs(qw(act-splice -m neox --json --predictions 300 -p), $h1, 'one.saes');
+is(join(' ', map { scalar @{ $_->{next_clean} } } @objects[ 0, 1 ]), '270 270', '--json: a list, of no more than there are');
+is(join(' ', (map { /\A\d+:[^:]+:/ ? () : $_ } @{ $objects[0]{next_spliced} })), '', 'of number, probability and text');
+misuse(2, qr/--predictions adds columns .* not with --summary/, qw(act-splice -m neox --summary --predictions 3 -p), $h1, 'one.saes');
+
 runs(qw(act-splice -m neox --logits -o l.saes -p), $h1, 'one.saes');
 my $l = stream_read('l.saes')->[0];
 near_rows($l->{x}, [ map { $_->{logits} } @$want ], 2e-5, '--logits');
@@ -221,7 +243,11 @@ check_summary('--summary', summary(qw(-m neox -p), $h1, 'one.saes'), $h1, $want,
 npy_write('zero.npy', '<f4', [ scalar @$centre ], [ (0) x @$centre ]);
 my $zeros = summary(qw(-m neox --mean zero.npy -p), $h1, 'one.saes');
 is("$zeros->{ce_mean} $zeros->{kl_mean_ablated}", "$zeros->{ce_zero} $zeros->{kl_zero}", '--mean FILE.npy');
-misuse(3, qr/zero\.npy: not one row of 32 /, qw(act-splice -m neox --summary --mean zero.npy -p), $h2, 'two.saes');
+misuse(3, qr/zero\.npy: a matrix of 1 by \d+ has no rows of width 32/, qw(act-splice -m neox --summary --mean zero.npy -p), $h2, 'two.saes');
+npy_write('nan.npy', '<f4', [ scalar @$centre ], [ 'nan', (1) x $#$centre ]);
+misuse(3, qr/nan\.npy: holds a value that is not finite/, qw(act-splice -m neox --summary --mean nan.npy -p), $h1, 'one.saes');
+npy_write('pair.npy', '<f4', [ 2, scalar @$centre ], [ (1) x (2 * @$centre) ]);
+misuse(3, qr/pair\.npy: 2 vectors where one is wanted/, qw(act-splice -m neox --summary --mean pair.npy -p), $h1, 'one.saes');
 check_summary('--summary --mean STREAM', summary(qw(-m neox --mean a.saes -p), $h1, 'one.saes'), $h1, $want, $centre);
 my ($code, $out, $err) = tool('sh', '-c', "act-splice -m neox --summary -p $h1 < one.saes");
 ok($code == 0 && $err =~ /\A[^\n]*note: no ablation to the mean[^\n]*\n\z/ && $out =~ /^ce_mean\t\nrecovered_zero\t\S+\nrecovered_mean\t\n/m,
@@ -229,7 +255,7 @@ ok($code == 0 && $err =~ /\A[^\n]*note: no ablation to the mean[^\n]*\n\z/ && $o
 is(summary(qw(-m neox --skip-pos 3:4 -p), $h1, 'one.saes')->{excluded}, 'bos,3:4', 'what is left out, by position');
 is(summary(qw(-m neox --keep-bos -p), $h1, 'one.saes')->{excluded}, 'none', 'nothing left out');
 my $json = runs(qw(act-splice -m neox --summary --json -p), $h1, 'one.saes');
-is(scalar(grep { defined JSON::PP::decode_json($_)->{statistic} } split /\n/, $json), 18, '--json');
+is(scalar(keys %{ JSON::PP::decode_json($json) }), 18, '--json: one object');
 
 # An identity dictionary recovers everything, zeros nothing; a reconstruction with its stored error is what it was.
 my $h3 = 'blocks.0.hook_resid_post';

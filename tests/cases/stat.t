@@ -70,7 +70,7 @@ sub check_rows {
     near_hash(summary(qw(--window 50 a.sae acts.saes)), { dead_window => 50,
             dead => scalar(grep { $_->{last} <= N - 50 } @$mine) }, 0, "$s->{kind}: dead in the last 50 rows");
     my ($names, $table) = table(qw(sae-stat --features a.sae acts.saes));
-    is("@$names", 'feature density mean max mean_active last skew kurtosis neuron_corr neuron bias dec_norm enc_norm align '
+    is("@$names", 'feature density count mean max mean_active last skew kurtosis neuron_corr neuron bias dec_norm enc_norm align '
         . 'denoise overlap overlap_with max_d max_at participation capacity', "$s->{kind}: names of the columns");
     for my $i (0 .. M - 1) {
         my %want = (feature => $i, %{ $mine->[$i] }, %{ $features->[$i] });
@@ -102,9 +102,9 @@ sub check_forms {
     my $out = runs(qw(sae-stat a.sae acts.saes));
     is(runs(qw(sae-stat -j 3 a.sae acts.saes)), $out, 'three threads: the same bytes');
     is(runs(qw(sae-stat -j 1 a.sae acts.saes)), $out, 'and one');
-    my @objects = map { JSON::PP->new->decode($_) } split /\n/, runs(qw(sae-stat --json a.sae acts.saes));
-    my %json = map { $_->{statistic} => $_->{value} } @objects;
-    near_hash(\%json, row_stats($s, $rows, $codes), TOL, '--json');
+    my @json = split /\n/, runs(qw(sae-stat --json a.sae acts.saes));
+    is(scalar @json, 1, '--json: one object');
+    near_hash(JSON::PP->new->decode($json[0]), row_stats($s, $rows, $codes), TOL, 'its numbers');
     my @half = map { my $f = $_; +{ map { $_ => $f->{$_} / 2 } keys %$f } } @$codes;
     stream_write('half.saes', 'codes', M, \@half, batch => 13);
     near_hash(summary(qw(--coded half.saes a.sae acts.saes)), row_stats($s, $rows, \@half), TOL,
@@ -114,16 +114,131 @@ sub check_forms {
     my ($names) = table(qw(sae-stat --no-neurons --features a.sae acts.saes));
     ok(!grep({ /neuron/ } @$names), 'in the lines of features too');
     stream_write('short.saes', 'codes', M, [ @half[ 0 .. N - 2 ] ]);
-    misuse(3, qr/short\.saes: has fewer rows/, qw(sae-stat --coded short.saes a.sae acts.saes));
+    misuse(3, qr/short\.saes: ends after 219 rows/, qw(sae-stat --coded short.saes a.sae acts.saes));
     stream_write('long.saes', 'codes', M, [ @half, $half[0] ]);
-    misuse(3, qr/long\.saes: has more rows/, qw(sae-stat --coded long.saes a.sae acts.saes));
+    misuse(3, qr/long\.saes: goes on behind/, qw(sae-stat --coded long.saes a.sae acts.saes));
     stream_write('wide.saes', 'codes', M + 1, \@half);
-    misuse(3, qr/wide\.saes: rows are 41 wide/, qw(sae-stat --coded wide.saes a.sae acts.saes));
+    misuse(3, qr/wide\.saes: codes of width 41 where codes of width 40/, qw(sae-stat --coded wide.saes a.sae acts.saes));
     stream_write('none.saes', 'acts', $s->{d}, []);
     misuse(3, qr/none\.saes: .*without rows/, qw(sae-stat a.sae none.saes));
     misuse(2, qr/--codes wants --truth/, qw(sae-stat --codes half.saes a.sae acts.saes));
     misuse(2, qr/want activations/, qw(sae-stat --hist 4 a.sae));
     misuse(2, qr/exclude/, qw(sae-stat --hist 4 --features a.sae acts.saes));
+}
+
+# ---- codes that go along ----
+
+# Codes of other documents, cut short, of another dictionary.
+sub check_along {
+    my ($s, $rows, $codes) = @_;
+    my @doc = map { int($_ / 10) } 0 .. N - 1;
+    my @other = map { $_ + 1 } @doc;
+    stream_write('docs.saes', 'acts', $s->{d}, $rows, doc => \@doc);
+    stream_write('same.saes', 'codes', M, $codes, doc => \@doc);
+    stream_write('other.saes', 'codes', M, $codes, doc => \@other);
+    near_hash(summary(qw(--coded same.saes a.sae docs.saes)), row_stats($s, $rows, $codes), TOL, '--coded: the same documents');
+    misuse(3, qr/other\.saes: row 0 is not the same place: doc 1, the row it goes with has doc 0/,
+        qw(sae-stat --coded other.saes a.sae docs.saes));
+    my $whole = file_read('same.saes');
+    file_write('cut.saes', substr $whole, 0, rindex $whole, "\x93\xa1E");
+    misuse(3, qr/cut\.saes: .*cut short: no end record/, qw(sae-stat --coded cut.saes a.sae docs.saes));
+    misuse(3, qr/cut\.saes: .*cut short: no end record/, qw(sae-stat --coded same.saes --truth a.sae --codes cut.saes a.sae docs.saes));
+    runs(qw(sae-fit -q --init a.sae -n 200 -o fitted.sae docs.saes));
+    runs(qw(sae-fit -q --init a.sae -n 100 -o again.sae docs.saes));
+    runs(qw(sae-encode -q -o theirs.saes again.sae docs.saes));
+    misuse(3, qr/theirs\.saes: codes of another dictionary/, qw(sae-stat --coded theirs.saes fitted.sae docs.saes));
+    misuse(3, qr/theirs\.saes: codes of another dictionary/, qw(sae-stat fitted.sae theirs.saes));
+}
+
+# What needs no activations.
+sub check_codes {
+    my ($s, $rows, $codes) = @_;
+    stream_write('codes.saes', 'codes', M, $codes, batch => 19);
+    my $with = summary(qw(a.sae acts.saes));
+    my $got = summary('codes.saes');
+    is(join(' ', sort keys %$got), join(' ', sort qw(d_sae rows l0 l1 dead dead_window below_1e-5 above_1e-2 above_1e-1 skew_mean
+                kurtosis_mean)), 'codes alone: the statistics');
+    near_hash($got, { map { $_ => $with->{$_} } keys %$got }, TOL, 'codes alone: the numbers');
+    $got = summary(qw(a.sae codes.saes));
+    ok(!exists $got->{fvu}, 'codes and a dictionary: nothing about x');
+    near_hash($got, { map { $_ => $with->{$_} } keys %$got }, TOL, 'but its directions');
+    my $mine = feature_stats($s, $rows, $codes);
+    my @names = qw(feature density count mean max mean_active last skew kurtosis);
+    for my $operands ([ 'codes.saes' ], [ '-', \'codes.saes' ], [ \'codes.saes' ]) {
+        my @in = map { ref ? () : $_ } @$operands;
+        my ($from) = map { ref ? $$_ : () } @$operands;
+        my ($names, $table) = $from ? table('sh', '-c', "exec sae-stat --features @in < $from")
+            : table('sae-stat', '--features', @in);
+        is("@$names", "@names", "codes alone (@in): names of the columns");
+        my $bad = grep { my $i = $_; grep { abs($table->[$i]{$_} - $mine->[$i]{$_}) > TOL * (1 + abs $mine->[$i]{$_}) } @names[ 1, 3 .. 8 ] } 0 .. M - 1;
+        is($bad, 0, 'the lines of features');
+        is(join(' ', map { $_->{count} } @$table), join(' ', map { my $i = $_; scalar grep { $_->{$i} } @$codes } 0 .. M - 1), 'counts');
+    }
+    is(runs(qw(sae-stat --hist 4 codes.saes)), runs(qw(sae-stat --hist 4 a.sae acts.saes)), '--hist of codes');
+    file_write('names', "# what I think\n\n3\tthe third\n");
+    my ($names, $table) = table(qw(sae-stat --features --labels names codes.saes));
+    is("$names->[1] $table->[3]{label}|$table->[4]{label}", 'label the third|', '--labels');
+    misuse(2, qr/--labels goes with --features/, qw(sae-stat --labels names codes.saes));
+    misuse(3, qr/codes\.saes: a stream of codes where acts are wanted/, qw(sae-stat a.sae a.sae codes.saes));
+    misuse(3, qr/acts\.saes: a stream of acts where codes are wanted, unless a dictionary/, qw(sae-stat acts.saes));
+    misuse(2, qr/--truth and --coded want a dictionary/, qw(sae-stat --truth a.sae codes.saes));
+}
+
+# ---- several dictionaries ----
+
+sub check_several {
+    my ($s, $rows) = @_;
+    sae_write('b.sae', sae_random('relu', $s->{d}, 9));
+    my @each = map { summary($_, 'acts.saes') } my @path = qw(b.sae a.sae ./b.sae);
+    my ($names, $table) = table('sae-stat', @path, 'acts.saes');
+    is(join(' ', sort @$names), join(' ', sort 'sae', keys %{ $each[0] }), 'three dictionaries: a column for each statistic');
+    for my $k (0 .. 2) {
+        is_deeply($table->[$k], { sae => $path[$k], %{ $each[$k] } }, "the line of $path[$k]: as by itself");
+    }
+    is(scalar @$table, 3, 'one line each');
+    is(runs('sh', '-c', 'cat acts.saes | sae-stat b.sae a.sae ./b.sae -'), runs('sae-stat', @path, 'acts.saes'), 'from a pipe');
+    is(runs('sae-stat', '--only', 'fvu,l0,dead', qw(a.sae b.sae acts.saes)), join('', "sae\tfvu\tl0\tdead\n",
+        map { "$path[$_]\t$each[$_]{fvu}\t$each[$_]{l0}\t$each[$_]{dead}\n" } 1, 0), '--only: a table of a sweep');
+    is(runs('sae-stat', '--only', 'l0,d_sae', qw(a.sae acts.saes)), "statistic\tvalue\nl0\t$each[1]{l0}\nd_sae\t40\n", '--only, of one');
+    misuse(2, qr/--only: no statistic 'l2'/, 'sae-stat', '--only', 'l0,l2', qw(a.sae acts.saes));
+    my @json = map { JSON::PP->new->decode($_) } split /\n/, runs(qw(sae-stat --json --only l0 a.sae b.sae acts.saes));
+    is("@{[ map { $_->{sae} } @json ]}", 'a.sae b.sae', '--json: an object a dictionary');
+    my $alone = summary('b.sae');
+    ($names, $table) = table(qw(sae-stat a.sae b.sae));
+    is_deeply($table->[1], { sae => 'b.sae', %$alone }, 'without rows');
+    misuse(2, qr/are of one dictionary/, qw(sae-stat --features a.sae b.sae acts.saes));
+    file_write('text', "some words\n");
+    misuse(3, qr/text: not a stream/, qw(sae-stat a.sae text));
+    misuse(3, qr/text: /, qw(sae-stat text));
+    sae_write('narrow.sae', sae_random('tied', $s->{d} - 1, 5));
+    misuse(3, qr/rows are \d+ wide, narrow\.sae wants \d+/, qw(sae-stat a.sae narrow.sae acts.saes));
+}
+
+# ---- some rows ----
+
+sub check_where {
+    my ($s, $rows, $codes) = @_;
+    my @pos = map { $_ % 11 } 0 .. N - 1;
+    my @text = map { (' a', ' b', "\n")[ $_ * 7 % 3 ] } 0 .. N - 1;
+    my @ctx = map { int($_ / 11) } 0 .. N - 1;
+    my @c = (pos => \@pos, ctx => \@ctx, text => \@text);
+    stream_write('placed.saes', 'acts', $s->{d}, $rows, batch => 17, @c);
+    stream_write('placed.codes', 'codes', M, $codes, batch => 23, @c);
+    for ([ 'pos=3:5', sub { $pos[ $_[0] ] >= 3 && $pos[ $_[0] ] <= 5 } ], [ 'last', sub { $pos[ $_[0] ] == 10 } ],
+        [ '0,2 ctx!=4', sub { $ctx[ $_[0] ] != 4 && ($pos[ $_[0] ] == 0 || $pos[ $_[0] ] == 2) } ],
+        [ 'token=\n', sub { $text[ $_[0] ] eq "\n" } ]) {
+        my ($words, $is) = @$_;
+        my @i = grep { $is->($_) } 0 .. N - 1;
+        my $want = row_stats($s, [ @$rows[@i] ], [ @$codes[@i] ]);
+        near_hash(summary('--where', $words, qw(a.sae placed.saes)), $want, TOL, "--where '$words'");
+        near_hash(summary('--where', $words, qw(--coded placed.codes a.sae placed.saes)), $want, TOL, 'with --coded');
+        near_hash(summary('--where', $words, 'placed.codes'), { map { $_ => $want->{$_} } qw(rows l0 l1) }, TOL, 'codes alone');
+    }
+    is(runs(qw(sae-stat --token), '\n', qw(a.sae placed.saes)), runs(qw(sae-stat --where), 'token=\n', qw(a.sae placed.saes)),
+        '--token is --where token=');
+    misuse(3, qr/placed\.saes: a stream without rows of those asked for/, qw(sae-stat --where 77 a.sae placed.saes));
+    misuse(3, qr/acts\.saes: no column pos/, qw(sae-stat --where 7 a.sae acts.saes));
+    misuse(2, qr/--where: 'x' is not POS/, qw(sae-stat --where x a.sae acts.saes));
 }
 
 # ---- truth ----
@@ -239,6 +354,10 @@ for ([ 'tied', 16 ], [ 'relu', 24 ]) {
     check_rows($s, $rows, $codes);
     check_hist($codes);
     check_forms($s, $rows, $codes);
+    check_along($s, $rows, $codes);
+    check_codes($s, $rows, $codes);
+    check_several($s, $rows);
+    check_where($s, $rows, $codes);
     check_truth($s, $rows, $codes, 30);
     check_truth($s, $rows, $codes, 75);
     check_pairing($s);

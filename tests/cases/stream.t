@@ -16,19 +16,23 @@ sae_write('s.sae', $s);
 
 # Eight rows of acts in three batches (one of them empty), with columns of everybody.
 my $rows = random_rows(8, 4, 1);
+my @label = ('fr', '', "caf\xc3\xa9", '', "\xff", 'en' x 40, 'en', "a\tb\n");
 my @text = ("a\n", "\xc3", "\xa9", '', "\t", '\\', 'x' x 300, ' end');
 sub batch {
     my ($from, $n, $tag) = @_;
     my @i = ($from .. $from + $n - 1);
-    my ($text, @end) = ('');
+    my ($text, $label, @end, @label_end) = ('', '');
     for (@i) {
         $text .= $text[$_];
+        $label .= $label[$_];
         push @end, length $text;
+        push @label_end, length $label;
     }
     my $ctx = [ map { int $_ / 4 } @i ];
     my @cols = ([ 'x', 'f32', [ $n, 4 ], [ map { @{ $rows->[$_] } } @i ] ], [ 'doc', 'u32', [$n], $ctx ],
         [ 'ctx', 'u32', [$n], $ctx ], [ 'pos', 'u32', [$n], [ map { $_ % 4 } @i ] ], [ 'tok', 'u32', [$n], [ map { 100 + $_ } @i ] ],
         [ 'text', 'u8', [ length $text ], \$text ], [ 'text_end', 'u32', [$n], \@end ],
+        [ 'label', 'u8', [ length $label ], \$label, 'text' ], [ 'label_end', 'u32', [$n], \@label_end ],
         [ 'mine.rows', 'u16', [ $n, 2 ], [ map { ($_, 7 * $_) } @i ], 'row' ], [ "mine.$tag", 'f64', [ 1, 3 ], [ 0.5, -1, $from ] ]);
     return { n => $n, cols => \@cols };
 }
@@ -79,6 +83,7 @@ for my $filter (@filters) {
     same_keys($name, $out->{header}, qw(kind d sae));
     is("@{$out->{tok}}", "@{[ 100 .. 107 ]}", "$name: rows");
     is_deeply($out->{text}, \@text, "$name: text, whatever its bytes");
+    is_deeply($out->{fields}, { label => \@label }, "$name: a column of texts of its own");
     is($out->{other}{'mine.rows'}, pack('S<*', map { ($_, 7 * $_) } 0 .. 7), "$name: a column of rows travels");
     is($out->{other}{'mine.all'}, pack('d<*', 0.5, -1, 0, 0.5, -1, 3), "$name: and so does one of the batch while all rows do");
     ok(index(file_read('out'), 'nobody') < 0, "$name: a record of an unknown kind is passed over");
@@ -95,6 +100,7 @@ for ([ '--every 3', 0, 3, 6 ], [ '--skip 2', 2 .. 7 ], [ '--head 4', 0 .. 3 ], [
     is("@{$out->{tok} // []}", "@{[ map { 100 + $_ } @i ]}", "act-cat $options: rows");
     is_deeply([ @$out{qw(text x)} ], @i ? [ [ @text[@i] ], [ @$rows[@i] ] ] : [ undef, undef ], 'their text and numbers');
     is($out->{other}{'mine.rows'} // '', pack('S<*', map { ($_, 7 * $_) } @i), 'a column of rows travels');
+    is_deeply($out->{fields}, @i ? { label => [ @label[@i] ] } : undef, 'so does one of texts');
     is($out->{other}{'mine.all'}, undef, 'one of the batch does not');
     is($out->{header}{rows}, undef, 'the header states no total any more');
 }
@@ -150,7 +156,8 @@ is($sum, 8, 'sections without rows among others');
     my $x = pack 'f<*', map { ($_ % 7, -($_ % 5), 1, 0.5) } 0 .. $n - 1;
     my $tok = pack 'L<*', 0 .. $n - 1;
     file_write('large', stream_bytes(\%header, [ { n => $n, cols => [ [ 'x', 'f32', [ $n, 4 ], \$x ], [ 'tok', 'u32', [$n], \$tok ],
-        [ 'whole', 'u8', [5], \'abcde' ], [ 'rows', 'u32', [$n], \$tok, 'row' ] ] } ]));
+        [ 'whole', 'u8', [5], \'abcde' ], [ 'rows', 'u32', [$n], \$tok, 'row' ],
+        [ 'name', 'u8', [ 2 * $n ], \('ab' x $n), 'text' ], [ 'name_end', 'u32', [$n], [ map { 2 * $_ } 1 .. $n ] ] ] } ]));
     my @parts = map { substr $x, $_ * 800_000, 800_000 } 0 .. 5;
     file_write('small', stream_bytes(\%header,
         [ map { +{ n => 50_000, cols => [ [ 'x', 'f32', [ 50_000, 4 ], \$_ ] ] } } @parts ]));
@@ -158,7 +165,7 @@ is($sum, 8, 'sections without rows among others');
     runs(qw(sae-encode -o small.codes s.sae small));
     is(runs(qw(act-cat --to tsv large.codes)) =~ s/^\d+\t//mgr =~ s/^tok\t//r, runs(qw(act-cat --to tsv small.codes)), 'in parts: the same codes');
     runs(qw(sae-patch -o out s.sae large));
-    my ($batches, $bins, $whole, $tokens) = (0, '', 0, '');
+    my ($batches, $bins, $whole, $tokens, $names) = (0, '', 0, '', '');
     my $bytes = file_read('out');
     my $at = 0;
     while ($at < length $bytes) {
@@ -171,10 +178,23 @@ is($sum, 8, 'sections without rows among others');
         $bins .= ${ $column{x} };
         $tokens .= ${ $column{rows} };
         $whole++ if $column{whole};
+        $names .= ${ $column{name} } if length ${ $column{name} } == unpack 'L<', substr ${ $column{name_end} }, -4;
     }
-    ok($batches > 1 && $bins eq $x && $tokens eq $tok, "$batches batches: all rows, and what travels with them");
+    ok($batches > 1 && $bins eq $x && $tokens eq $tok && $names eq 'ab' x $n, "$batches batches: all rows, and what travels with them");
     is($whole, 1, 'what belongs to the whole batch comes once');
     unlink qw(large small large.codes small.codes);
+}
+
+# ---- as many columns as a batch may have ----
+
+{
+    my @columns = ([ 'x', 'f32', [ 1, 4 ], [ 1 .. 4 ] ], map { [ "c$_", 'f64', [1], [$_] ] } 1 .. 63);
+    file_write('full', stream_bytes(\%header, [ { n => 1, cols => \@columns } ]));
+    runs(qw(sae-patch -o out s.sae full));
+    runs(qw(sae-encode --error -o out s.sae full));
+    is(scalar keys %{ (sections('out'))[0]{other} }, 63, 'a batch of 64 columns goes through a filter that adds none');
+    misuse(3, qr/full: its columns and those of the result are more than 64/, qw(sae-encode -o codes s.sae full));
+    ok(!-e 'codes', 'one that adds two refuses it');
 }
 
 # ---- compression ----

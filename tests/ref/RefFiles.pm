@@ -217,7 +217,7 @@ sub stream_bytes {
 }
 
 # Write rows as a stream of acts, or (header kind codes) rows of { index => value }. %o: doc ctx pos tok (lists), text
-# (strings), batch (rows a batch), and further header keys in header.
+# (strings), fields ({ name => strings }), batch (rows a batch), and further header keys in header.
 sub stream_write {
     my ($path, $kind, $d, $rows, %o) = @_;
     my $type = $o{dtype} // 'f32';
@@ -235,6 +235,14 @@ sub stream_write {
                 push @end, length $text;
             }
             push @cols, [ 'text', 'u8', [ length $text ], \$text ], [ 'text_end', 'u32', [$n], \@end ];
+        }
+        for my $name (sort keys %{ $o{fields} // {} }) {
+            my ($text, @end) = ('');
+            for (@i) {
+                $text .= $o{fields}{$name}[$_];
+                push @end, length $text;
+            }
+            push @cols, [ $name, 'u8', [ length $text ], \$text, 'text' ], [ $name . '_end', 'u32', [$n], \@end ];
         }
         push @batches, { n => $n, cols => \@cols };
     }
@@ -292,7 +300,7 @@ sub unzstd {
 
 # Read a stream, raw or zstd: the list of its sections, each
 # { header, end, rows => number, n => [rows of each batch], meta => [map of each batch],
-#   x => rows | codes => [{index => value}], doc, ctx, pos, tok, text => lists, other => { name => bytes } }.
+#   x => rows | codes => [{index => value}], doc, ctx, pos, tok, text => lists, fields => { name => strings }, other => { name => bytes } }.
 # In zstd files each record must be one frame.
 sub stream_read {
     my ($path) = @_;
@@ -363,8 +371,12 @@ sub batch_add {
         my ($bin, $size) = (shift @bins, $SIZE{$type} // die "column type '$type'\n");
         $size *= $_ for @$shape;
         die "column '$name': " . length($bin) . " bytes for [@$shape] of $type\n" if length $bin != $size;
-        die "column '$name': fourth element '$row'\n" if defined $row && $row ne 'row';
-        $col{$name} = { type => $type, shape => $shape, bytes => $bin };
+        die "column '$name': fourth element '$row'\n" if defined $row && $row ne 'row' && $row ne 'text';
+        $col{$name} = { type => $type, shape => $shape, bytes => $bin, rule => $row // '' };
+    }
+    for my $name (grep { $col{$_} && $col{$_}{rule} eq 'text' } keys %col) {
+        my ($text, $end) = delete @col{ $name, $name . '_end' };
+        push @{ $s->{fields}{$name} }, text_strings($n, $text, $end);
     }
     for (qw(doc ctx pos tok)) {
         my $c = $col{$_} or next;

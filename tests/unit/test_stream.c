@@ -14,6 +14,8 @@
 /* ---- a stream of two sections ---- */
 
 static const uint32_t doc[] = { 0, 0, 1 }, ctx[] = { 0, 0, 1 }, pos[] = { 1, 2, 1 }, tok[] = { 9, 8, 7 }, text_end[] = { 2, 3, 5 };
+static const uint32_t label_end[] = { 3, 3, 8 };
+#define LABEL "abc\xc3\xa9!\n?"
 static const float x[] = { 1, -2, 0.5f, 4, 1e-3f, 3 };
 static const uint32_t ptr[] = { 0, 2, 2, 3 }, idx[] = { 0, 4, 1 };
 static const float val[] = { 1.5f, 2, 0.25f };
@@ -35,6 +37,7 @@ static void add_rows(struct batch *b, enum stream_kind kind)
     batch_add(b, "text_end", DTYPE_U32, 3, 0, false, text_end);
     batch_add(b, "mine", DTYPE_U16, 3, 2, true, "abcdefghijkl");
     batch_add(b, "whole", DTYPE_U8, 4, 0, false, "wxyz");
+    batch_add_text(b, "label", "label_end", LABEL, label_end);
 }
 
 static void write_stream(const char *path, int zlevel, enum stream_kind kind)
@@ -53,9 +56,16 @@ static void write_stream(const char *path, int zlevel, enum stream_kind kind)
 
 static void dump_column(char **to, const struct column *c)
 {
-    *to += sprintf(*to, " %s:%d:%d:", c->name, (int)c->type, c->row);
+    *to += sprintf(*to, " %s:%d:%d:%d:", c->name, (int)c->type, c->row, (int)c->rule);
     for (size_t i = 0; i < column_bytes(c); i++)
         *to += sprintf(*to, "%02x", ((const uint8_t *)c->data)[i]);
+}
+
+static void dump_label(char **to, const struct batch *b, size_t i)
+{
+    size_t len;
+    const uint8_t *text = column_text(b, batch_column(b, "label"), i, &len);
+    *to += sprintf(*to, " <%.*s>", (int)len, text);
 }
 
 /* Returns 0 at a good end, -1 with a sentence. `most` as in the stream. */
@@ -78,6 +88,7 @@ static int dump(const char *path, char *to, size_t most, bool columns)
                 to += sprintf(to, " %a", (double)b.x[i * s->d + k]);
             for (uint32_t k = b.ptr ? b.ptr[i] : 0; b.ptr && k < b.ptr[i + 1]; k++)
                 to += sprintf(to, " %u=%a", b.idx[k], (double)b.val[k]);
+            dump_label(&to, &b, i);
             for (size_t k = 0; k < b.cols && columns && i == 0; k++)
                 dump_column(&to, &b.col[k]);
             *to++ = '\n';
@@ -234,6 +245,9 @@ static void slices(enum stream_kind kind)
     ok(b.text_end[0] == 2 && batch_column(&b, "text")->shape[0] == 2 && (kind == STREAM_ACTS ||
        (b.ptr[0] == 0 && b.ptr[1] == 1 && batch_column(&b, "idx")->shape[0] == 1 && b.idx[0] == 1 && b.val[0] == 0.25f)),
        "offsets begin at 0 again");
+    size_t len;
+    const uint8_t *label = column_text(&b, batch_column(&b, "label"), 0, &len);
+    ok(len == 5 && !memcmp(label, LABEL + 3, 5) && batch_column(&b, "label")->shape[0] == 5, "a text column likewise");
     ok(kept.n == 2 && kept.pos[1] == 2 && kept.text_end[1] == 3 && !memcmp(kept.text, "ab\n", 3) &&
        !memcmp(batch_column(&kept, "mine")->data, "abcdefgh", 8) && (kind == STREAM_ACTS ? kept.x[3] == 4 : kept.val[1] == 2),
        "a batch that is kept outlives the next read");
@@ -253,6 +267,9 @@ static void picks(enum stream_kind kind)
     ok(r == 1 && out.n == 3 && end[0] == 2 && end[1] == 4 && end[2] == 6 && !memcmp(batch_column(&out, "text")->data, "cdabcd", 6) &&
        position[0] == 1 && position[1] == 1 && !memcmp(batch_column(&out, "mine")->data, "ijklabcdijkl", 12) &&
        !batch_column(&out, "whole"), "rows 2, 0, 2: text, positions, a column of ours; none of the batch as a whole");
+    size_t len;
+    const uint8_t *label = column_text(&out, batch_column(&out, "label"), 2, &len);
+    ok(batch_column(&out, "label")->shape[0] == 13 && len == 5 && !memcmp(label, LABEL + 3, 5), "and a text column");
     if (kind == STREAM_ACTS) {
         ok(!memcmp(batch_column(&out, "x")->data, (float[]){ x[4], x[5], x[0], x[1], x[4], x[5] }, 24), "their numbers");
     } else {
@@ -265,6 +282,57 @@ static void picks(enum stream_kind kind)
     ok(out.n == 0 && batch_column(&out, "text")->shape[0] == 0, "no rows at all");
     batch_unpick(&out);
     stream_close(s);
+}
+
+/* ---- text columns that are not what they claim ---- */
+
+struct claim {
+    const char *what;
+    struct column text, ends;           /* a name of NULL: there is none */
+    const char *sentence;
+};
+
+/* A batch whose text column and ends are these; its reading ends in a sentence. */
+static void claimed(const struct claim *c)
+{
+    json_t *head = stream_head(STREAM_ACTS, 2, DTYPE_F32);
+    struct stream_out *out = stream_create(io_create("claimed", 0), head);
+    struct batch b = { .n = 3 };
+    batch_add(&b, "x", DTYPE_F32, 3, 2, false, x);
+    if (c->text.name)
+        b.col[b.cols++] = c->text;
+    if (c->ends.name)
+        b.col[b.cols++] = c->ends;
+    int bad = stream_put(out, &b) || stream_finish(out);
+    struct stream_in *in = stream_open("claimed");
+    int r = bad ? 1 : stream_next(in, &b);
+    ok(c->sentence ? r == -1 && err_status() == ERR_DATA && strstr(err_text(), c->sentence) : r == 1, "%s: %s", c->what,
+       c->sentence ? err_text() : "taken");
+    stream_close(in);
+    json_decref(head);
+}
+
+static void claims(void)
+{
+#define TEXT(type_, size) { .name = "label", .type = type_, .rank = 1, .shape = { size }, .rule = COLUMN_TEXT, .data = LABEL }
+#define ENDS(type_, rank_, n, ...) \
+    { .name = "label_end", .type = type_, .rank = rank_, .shape = { n, 1 }, .data = (uint32_t[]){ __VA_ARGS__ } }
+    static const struct column none;
+    const struct claim list[] = {
+        { "right", TEXT(DTYPE_U8, 8), ENDS(DTYPE_U32, 1, 3, 3, 3, 8), NULL },
+        { "empty", TEXT(DTYPE_U8, 0), ENDS(DTYPE_U32, 1, 3, 0, 0, 0), NULL },
+        { "no ends", TEXT(DTYPE_U8, 8), none, "columns label and label_end come together" },
+        { "ends alone mean nothing", none, ENDS(DTYPE_U32, 1, 3, 3, 3, 8), NULL },
+        { "too few", TEXT(DTYPE_U8, 8), ENDS(DTYPE_U32, 1, 2, 3, 8), "column label_end: not u32 of" },
+        { "of another type", TEXT(DTYPE_U8, 8), ENDS(DTYPE_I32, 1, 3, 3, 3, 8), "column label_end: not u32 of" },
+        { "a matrix", TEXT(DTYPE_U8, 8), ENDS(DTYPE_U32, 2, 3, 3, 3, 8), "column label_end: not" },
+        { "falling", TEXT(DTYPE_U8, 8), ENDS(DTYPE_U32, 1, 3, 4, 3, 8), "column label_end: row 1: 3 is out of order" },
+        { "beyond the bytes", TEXT(DTYPE_U8, 8), ENDS(DTYPE_U32, 1, 3, 3, 3, 9), "column label_end: row 2: 9 is out of" },
+        { "bytes of no row", TEXT(DTYPE_U8, 8), ENDS(DTYPE_U32, 1, 3, 3, 3, 7), "column label: 8 bytes, the last row's end at 7" },
+        { "words instead of bytes", TEXT(DTYPE_U32, 2), ENDS(DTYPE_U32, 1, 3, 0, 0, 2), "column label: not u8 of" },
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        claimed(&list[i]);
 }
 
 /* ---- not finite ---- */
@@ -332,6 +400,7 @@ int main(void)
     slices(STREAM_CODES);
     picks(STREAM_ACTS);
     picks(STREAM_CODES);
+    claims();
     not_finite();
     totals();
     return done_testing();

@@ -49,6 +49,39 @@ static const char *one(struct rng *r, size_t n, size_t k)
     return wrong;
 }
 
+/* Keys that rise while they are held: as if each load had only its best one. */
+static const char *raised(struct rng *r, size_t loads, size_t k)
+{
+    struct topk t = { .k = k };
+    struct topk_item *best = calloc(loads, sizeof *best);
+    const char *wrong = "";
+    for (size_t i = 0; i < loads; i++)
+        best[i] = (struct topk_item){ -1, i, &best[i] };
+    for (uint64_t order = 0; order < 20 * loads; order++) {
+        size_t i = rng_below(r, loads), at = 0;
+        double key = (double)rng_below(r, 1000);
+        if (key <= best[i].key || !topk_wants(&t, key, order))
+            continue;
+        best[i] = (struct topk_item){ key, order, &best[i] };
+        while (at < t.n && t.item[at].load != &best[i])
+            at++;
+        if (at < t.n)
+            topk_raise(&t, &best[i], key, order, &best[i]);
+        else
+            topk_push(&t, key, order, &best[i]);
+    }
+    qsort(best, loads, sizeof *best, by_key);
+    topk_sort(&t);
+    for (size_t i = 0; i < t.n; i++)
+        if (t.item[i].key != best[i].key || t.item[i].order != best[i].order)
+            wrong = "not the best, or not in order";
+    if (t.n != (loads < k ? loads : k))
+        wrong = "a wrong number of items";
+    topk_free(&t);
+    free(best);
+    return wrong;
+}
+
 /* Pairs in place, beside a count of who is better. */
 static const char *pairs(struct rng *r, size_t n, size_t k, int with_nan)
 {
@@ -94,6 +127,8 @@ int main(void)
             ok(!*wrong, "the best %zu of %zu %s", sizes[j], sizes[i], wrong);
             wrong = pairs(&r, sizes[i], sizes[j], i % 2);
             ok(!*wrong, "of pairs too %s", wrong);
+            wrong = raised(&r, sizes[i], sizes[j]);
+            ok(!*wrong, "and when keys rise %s", wrong);
         }
     return done_testing();
 }

@@ -25,8 +25,7 @@ static struct batch rows(size_t n)
     batch_add(&b, "pos", DTYPE_U32, n, 0, true, pos);
     batch_add(&b, "text", DTYPE_U8, text_end[n - 1], 0, false, "a b\n zzz=");
     batch_add(&b, "text_end", DTYPE_U32, n, 0, true, text_end);
-    batch_add(&b, "label", DTYPE_U8, label_end[n - 1], 0, false, "frdefr deesen3");
-    batch_add(&b, "label_end", DTYPE_U32, n, 0, true, label_end);
+    batch_add_text(&b, "label", "label_end", "frdefr deesen3", label_end);
     batch_add(&b, "score", DTYPE_I32, n, 0, true, score);
     batch_add(&b, "weight", DTYPE_F32, n, 0, true, weight);
     batch_add(&b, "exact", DTYPE_F64, n, 0, true, exact);
