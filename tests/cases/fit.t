@@ -348,7 +348,7 @@ for ([qw(--lr 0.002)], [qw(--seed 3)], [qw(-n 1400)], [qw(--clip 3)]) {
     misuse(2, qr/--resume ck: $_->[0] is|--resume ck: --(?:rows) is/, @relu, @$_, qw(--resume ck -o y.sae a.saes));
 }
 misuse(2, qr/--resume ck: --l1 is 0.2, in the checkpoint it is 0.1/, @relu, qw(--l1 0.2 --resume ck -o y.sae a.saes));
-misuse(2, qr/--resume ck: --l1-by-norm is given, in the checkpoint it is not given/, @relu, qw(--l1-by-norm yes --resume ck -o y.sae
+misuse(2, qr/--resume ck: --l1-by-norm is yes, in the checkpoint it is no/, @relu, qw(--l1-by-norm yes --resume ck -o y.sae
     a.saes));
 misuse(3, qr/held.saes: 300 rows, but the checkpoint has used 1500|not the rows/, @relu, qw(--resume ck -o y.sae held.saes));
 misuse(3, qr/blind.saes: not the rows that the checkpoint has used/, @relu, qw(--resume ck -o y.sae blind.saes));
