@@ -123,7 +123,7 @@ for ([ cunningham => '8.6e-4' ], [ sharkey => '0.316' ], [ anthropic => '1.5' ],
 
 {
     my ($code, undef, $err) = tool(qw(sae-fit -b 50 -o plain.sae a.saes));
-    like("$code$err", qr/\A0sae-fit: kind topk, 96 features, 3 of them a row \(-k\); rows scaled to [^\n]*; dead: not fired in 100000 rows\n/,
+    like("$code$err", qr/\A0sae-fit: kind topk, 96 features, 3 of them a row \(-k\); rows scaled to [^\n]*; dead: not fired in 10000 rows\n/,
         'the kind and what goes with it is said');
     runs(@fit, qw(-k 4 -x 2 -o k.sae a.saes));
     is(st_read('k.sae')->{meta}{kind}, 'topk', '-k alone chooses a top-k kind');
