@@ -598,6 +598,7 @@ int main(int argc, char **argv)
     size_t ctx_len = o.tokenize ? GROUP_ROWS : choose_context(bos);
     if (acts)
         open_sinks();
+    tool_terminal(argc ? argv[0] : NULL);
     struct corpus *c = corpus_open(argv, (size_t)argc, (enum corpus_input)o.input, o.split, tokenizer, ctx_len, bos,
                                    lm_shape(lm)->n_vocab);
     if (!c)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/safetensors.h"
 #include "data/jsonfile.h"
+#include "data/sniff.h"
 #include "ground/io.h"
 #include "ground/mem.h"
 
@@ -173,6 +174,9 @@ static int read_file(struct safetensors *s)
         return err_data("too short for a safetensors file");
     for (int i = 7; i >= 0; i--)
         n = n << 8 | p[i];
+    const char *words = s->len > 8 && p[8] == '{' ? NULL : sniff_words(p, s->len);
+    if (words)
+        return err_data("not a safetensors file: it is %s", words);
     if (n > HEADER_MAX)
         return err_data("not a safetensors file: its header would be larger than %d bytes", HEADER_MAX);
     if (n > s->len - 8)

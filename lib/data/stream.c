@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/stream.h"
+#include "data/sniff.h"
 #include "ground/mem.h"
 
 #include <math.h>
@@ -291,19 +292,17 @@ static int read_header(struct stream_in *s)
 
 static int read_first(struct stream_in *s)
 {
-    unsigned char first[6];
+    unsigned char first[SNIFF_BYTES];
     ssize_t n = io_peek(s->io, first, sizeof first);
     if (n < 0)
         return -1;
-    const char *what = NULL;
     if (n == 0)
-        what = "empty: no stream at all";
-    else if (n >= 6 && !memcmp(first, "\x93NUMPY", 6))
-        what = "a .npy file, not a stream: act-cat --from npy reads it";
-    else if (n < 6 || (first[0] & 0xf0) != 0x90 || memcmp(first + 1, "\xa4SAES", 5))
-        what = "not a stream of activations or codes";
-    if (what)
-        return err_data("%s", what), err_in(io_name(s->io));
+        return err_data("empty: no stream at all"), err_in(io_name(s->io));
+    if (n < 6 || (first[0] & 0xf0) != 0x90 || memcmp(first + 1, "\xa4SAES", 5)) {
+        const char *words = sniff_words(first, (size_t)n);
+        err_data(words ? "not a stream of activations or codes: it is %s" : "not a stream of activations or codes", words);
+        return err_in(io_name(s->io));
+    }
     if (frame_read(s->io, &s->private->frame) != 1 || read_header(s))
         return bad_record(s);
     return 0;

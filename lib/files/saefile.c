@@ -79,14 +79,28 @@ static int find_size(const struct safetensors *file, size_t *d_model, size_t *d_
     return 0;
 }
 
+/* The digest in the metadata is that of the content (sum) and, behind a space, of the metadata; release 0.1.0 wrote the first
+ * alone. A file of another writer may have none. */
+static int check_digest(const struct safetensors *file, char sum[TENSORS_HEX], bool *sealed)
+{
+    char seal[TENSORS_HEX];
+    const char *stated = text_of(file->metadata, "digest");
+    tensors_digest(file->tensor, file->count, file->metadata, sum);
+    tensors_seal(file->metadata, seal);
+    *sealed = stated && strlen(stated) == 2 * TENSORS_HEX - 1;
+    const char *rest = stated && !strncmp(stated, sum, TENSORS_HEX - 1) ? stated + TENSORS_HEX - 1 : NULL;
+    if (stated && !(rest && (*sealed ? *rest == ' ' && !strcmp(rest + 1, seal) : !*rest)))
+        return err_data("damaged: the content does not have the digest that its metadata state");
+    return 0;
+}
+
 static struct sae *read_sae(const struct safetensors *file)
 {
     char sum[TENSORS_HEX];
     const json_t *meta = file->metadata;
-    const char *stated = text_of(meta, "digest");
     size_t d_model = 0, d_sae = 0;
     double k = 0, l1 = 0, scale = 1;
-    bool apply = true;
+    bool apply = true, sealed = false;
     int inner = 0;
     const struct kind *kind = check_format(meta) ? NULL : find_kind(meta);
     if (!kind || find_size(file, &d_model, &d_sae) || tensors_check(file, kind, d_model, d_sae) ||
@@ -98,17 +112,15 @@ static struct sae *read_sae(const struct safetensors *file)
         err_data("metadata: k is %g of %zu features, activation_scale %g", k, d_sae, scale);
         return NULL;
     }
-    tensors_digest(file->tensor, file->count, meta, sum);
-    if (stated && strcmp(stated, sum)) {
-        err_data("damaged: the content does not have the digest that its metadata state");
+    if (check_digest(file, sum, &sealed))
         return NULL;
-    }
     struct sae *s = sae_new(kind, d_model, d_sae);
     s->k = (size_t)k;
     s->l1 = l1;
     s->activation_scale = scale;
     s->apply_b_dec_to_input = apply;
     s->inner = inner;
+    s->unsealed = text_of(meta, "digest") && !sealed;
     if (json_object_update(s->meta, file->metadata) || json_object_set_new(s->meta, "digest", json_string(sum)))
         mem_die(0);
     if (tensors_read(s, file)) {
@@ -140,8 +152,12 @@ int saefile_save(const char *path, const struct sae *s)
     struct tensor tensor[SAE_TENSORS];
     float *turned;
     size_t n = tensors_list(s, tensor, &turned);
+    char seal[TENSORS_HEX];
     json_t *meta = tensors_metadata(s, tensor, n);
     if (json_object_update_missing(meta, s->meta))
+        mem_die(0);
+    tensors_seal(meta, seal);
+    if (json_object_set_new(meta, "digest", json_sprintf("%s %s", text_of(meta, "digest"), seal)))
         mem_die(0);
     int bad = safetensors_write(path, tensor, n, meta);
     json_decref(meta);

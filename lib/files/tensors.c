@@ -172,6 +172,29 @@ void tensors_digest(const struct tensor *t, size_t n, const json_t *meta, char h
     hex_encode(hex, sum, sizeof sum);
 }
 
+void tensors_seal(const json_t *meta, char hex[TENSORS_HEX])
+{
+    struct sha256_ctx sha;
+    uint8_t sum[SHA256_DIGEST_SIZE];
+    const char *key;
+    json_t *value;
+    size_t n = 0;
+    struct tensor *sorted = mem_alloc(json_object_size(meta) + 1, sizeof *sorted);     /* for by_name(): name and text */
+    json_object_foreach((json_t *)(uintptr_t)meta, key, value)
+        if (strcmp(key, "digest"))
+            sorted[n++] = (struct tensor){ .name = key, .data = json_string_value(value) };
+    if (n)
+        qsort(sorted, n, sizeof *sorted, by_name);
+    sha256_init(&sha);
+    for (size_t i = 0; i < n; i++) {
+        hash(&sha, sorted[i].name);
+        hash(&sha, sorted[i].data ? sorted[i].data : "");
+    }
+    free(sorted);
+    sha256_digest(&sha, sizeof sum, sum);
+    hex_encode(hex, sum, sizeof sum);
+}
+
 static void set(json_t *meta, const char *key, char *value)
 {
     if (json_object_set_new(meta, key, json_string(value)))

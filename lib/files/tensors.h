@@ -22,6 +22,8 @@ size_t tensors_list(const struct sae *s, struct tensor out[SAE_TENSORS], float *
 /* SHA-256 of all that says what the codes are: of kind, k, l1, apply_b_dec_to_input and activation_scale as the
  * metadata spell them, then of the tensors in the order of their names: name, type, shape, data. */
 void tensors_digest(const struct tensor *t, size_t n, const json_t *meta, char hex[TENSORS_HEX]);
+/* SHA-256 of all metadata but the digest: each key and its value with a zero byte behind, in the order of the keys' bytes. */
+void tensors_seal(const json_t *meta, char hex[TENSORS_HEX]);
 /* The metadata of a file with these tensors of s that are ours: format, kind, sizes, numbers and digest. json_decref() it. */
 json_t *tensors_metadata(const struct sae *s, const struct tensor *t, size_t n);
 

@@ -339,19 +339,21 @@ static char *follow(const char *path)
     return *text == '/' || !slash ? mem_string(text) : mem_format("%.*s/%s", (int)(slash - path), path, text);
 }
 
-/* Where an output goes that is asked for at path: links are followed, to a file that may not exist yet, and stay. */
+/* Where an output goes that is asked for at path: links are followed, to a file that may not exist yet, and stay. NULL with
+ * errno where they go in a circle. */
 static char *resolve(const char *path)
 {
     enum { LINKS = 40 };
     char *at = mem_string(path);
-    for (int i = 0; i < LINKS && descriptor_of(at) < 0; i++) {
-        char *next = follow(at);
+    for (int i = 0; i < LINKS; i++) {
+        char *next = descriptor_of(at) < 0 ? follow(at) : NULL;
         if (!next)
             return at;
         free(at);
         at = next;
     }
-    return at;
+    free(at);
+    return errno = ELOOP, NULL;
 }
 
 static const char *base_of(const char *path)
@@ -395,6 +397,8 @@ static bool is_held(const char *path)
 char *io_left_part(const char *path)
 {
     char *final = resolve(path), *part = NULL;
+    if (!final)
+        return NULL;
     const char *base = base_of(final);
     char *folder = base > final ? mem_bytes(final, (size_t)(base - final)) : mem_string("./");
     DIR *d = opendir(folder);
@@ -469,6 +473,8 @@ static int open_output(struct io_out *out, const char *path)
 {
     struct stat st;
     char *final = resolve(path);
+    if (!final)
+        return -1;
     int fd = descriptor_of(final), missing = stat(final, &st);
     if (fd >= 0) {
         out->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);

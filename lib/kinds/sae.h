@@ -31,6 +31,7 @@ struct sae {
     double l1;                      /* canonical lambda it was fitted with */
     double activation_scale;        /* s of --normalize; 1 when none */
     json_t *meta;                   /* str -> str, as in the file: hook, model, rows, seed, history... */
+    bool unsealed;                  /* its file's digest does not cover the metadata */
     float *enc_norm;                /* (d_sae) |e_i|, made at the first encode; private */
     struct atoms *atoms;            /* W_dec made ready for sparse coding at the first need; private */
 };

@@ -12,6 +12,8 @@ struct sae *tool_sae(const char *path)
     struct sae *sae = saefile_load(path);
     if (!sae)
         tool_die();
+    if (sae->unsealed)
+        tool_warn("note: %s is of release 0.1.0: its digest does not cover hook, model, rows, seed and history", path);
     return sae;
 }
 

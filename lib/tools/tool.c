@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "tools/tool.h"
 #include "ground/end.h"
 #include "ground/mem.h"
 #include "ground/par.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,9 +18,41 @@
 
 static bool line_drawn;                 /* a progress line stands on the terminal */
 
+/* Of the programs that share a terminal, as those of a pipe do, one draws: the first that wants to, until it ends its line. */
+static int line_lock = -1;
+
+static bool may_draw(void)
+{
+    static bool asked;
+    const char *name = asked ? NULL : ttyname(2);
+    asked = true;
+    if (name)
+        line_lock = open(name, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    return line_lock < 0 || line_drawn || flock(line_lock, LOCK_EX | LOCK_NB) == 0;
+}
+
+static void stop_drawing(void)
+{
+    if (line_lock >= 0)
+        flock(line_lock, LOCK_UN);
+    line_drawn = false;
+}
+
+/* A message takes the place of a line that another program has drawn. */
+static void clear_others(void)
+{
+    if (!isatty(2))
+        return;
+    if (may_draw())
+        stop_drawing();
+    else
+        fputs("\r\033[K", stderr);
+}
+
 static void say(const char *text)
 {
     tool_progress_end();
+    clear_others();
     fprintf(stderr, "%s: %s\n", mem_program, text);
 }
 
@@ -93,8 +128,15 @@ void tool_begin(int *argc, char ***argv, const struct opt_usage *usage, const st
 
 /* ---- streams in ---- */
 
+void tool_terminal(const char *path)
+{
+    if ((!path || !strcmp(path, "-")) && isatty(0))
+        tool_warn("reading from the terminal until Ctrl-D; %s --help names the operands", mem_program);
+}
+
 struct stream_in *tool_open(int argc, char **argv, int i)
 {
+    tool_terminal(i < argc ? argv[i] : NULL);
     struct stream_in *in = stream_open(i < argc ? argv[i] : NULL);
     if (!in)
         tool_die();
@@ -351,6 +393,8 @@ void tool_progress(uint64_t rows, uint64_t total, const char *remark)
     if (opt.quiet || (!terminal && !opt.verbose) || now - last < (opt.verbose ? 5.0 : 0.2))
         return;
     last = now;
+    if (!opt.verbose && !may_draw())
+        return;
     format_progress(text, sizeof text, rows, total, now - began, remark);
     if (opt.verbose)
         fprintf(stderr, "%s: %s\n", mem_program, text);
@@ -363,5 +407,6 @@ void tool_progress_end(void)
 {
     if (line_drawn)
         fputs("\r\033[K", stderr);
-    line_drawn = false;
+    if (line_drawn)
+        stop_drawing();
 }

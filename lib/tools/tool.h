@@ -23,6 +23,8 @@ void tool_left_part(const char *path);
 void tool_begin(int *argc, char ***argv, const struct opt_usage *usage, const struct opt *table);
 
 /* ---- streams in ---- */
+/* Say on stderr (unless -q) that standard input is a terminal, where that is what `path` (NULL, "-") means. tool_open() does. */
+void tool_terminal(const char *path);
 /* Open operand i of argv, or standard input when there is none; obeys --allow-nan. */
 struct stream_in *tool_open(int argc, char **argv, int i);
 /* Exit 3 unless the stream is of this kind and, when d is not 0, of this width: "rows are 512 wide, SAE wants 768". */
@@ -55,8 +57,8 @@ void tool_put_acts(struct stream_out *out, const struct stream_in *in, const str
 int tool_finish(struct stream_out *out);
 
 /* ---- progress ---- */
-/* Rows done of `total` (0: not known) and a remark; drawn at most five times a second on a terminal, or with -v as a line
- * every few seconds. tool_progress_end() clears it. */
+/* Rows done of `total` (0: not known) and a remark; drawn at most five times a second on a terminal, by one program of
+ * those that share it, or with -v as a line every few seconds. tool_progress_end() clears it. */
 void tool_progress(uint64_t rows, uint64_t total, const char *remark);
 void tool_progress_end(void);
 /* Seconds since some fixed time; for rates only. */

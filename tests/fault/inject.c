@@ -1,6 +1,6 @@
 /* inject: a library for LD_PRELOAD that makes the system fail on request, once main() has begun.
  *
- *   INJECT_ALLOC=N              the N-th allocation fails
+ *   INJECT_ALLOC=N              the N-th allocation fails (N+: and all after it)
  *   INJECT_CALL=write:28:N      the N-th write or writev (fsync, close, rename) fails with this errno; close closes
  *   INJECT_SHORT=1              read, write and writev move 1 byte a call, and every third call is interrupted (EINTR)
  *   INJECT_DONE=FILE            is created as a fault happens, so that a sweep knows its end
@@ -23,6 +23,7 @@ extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_real
     *__libc_memalign(size_t, size_t);
 
 static long alloc_at, call_at;          /* which one fails; 0: none */
+static int alloc_on;                    /* and those after it */
 static char call_name[16];
 static int call_errno, short_transfers, armed;
 static atomic_long allocs, calls, transfers;
@@ -41,6 +42,7 @@ static void read_wishes(void)
     done = getenv("INJECT_DONE");
     short_transfers = getenv("INJECT_SHORT") != NULL;
     alloc_at = alloc ? atol(alloc) : 0;
+    alloc_on = alloc && strchr(alloc, '+');
     if (call && sscanf(call, "%15[a-z]:%d:%ld", call_name, &call_errno, &call_at) != 3)
         abort();
     armed = 1;
@@ -69,7 +71,10 @@ int __libc_start_main(int (*main_of)(int, char **, char **), int argc, char **ar
 
 static int no_memory(void)
 {
-    if (!armed || !alloc_at || atomic_fetch_add(&allocs, 1) + 1 != alloc_at)
+    if (!armed || !alloc_at)
+        return 0;
+    long n = atomic_fetch_add(&allocs, 1) + 1;
+    if (n != alloc_at && !(alloc_on && n > alloc_at))
         return 0;
     happened();
     errno = ENOMEM;
