@@ -49,8 +49,7 @@ static const struct opt table[] = {
     { OPT_STRING, .letter = 'f', .name = "features", .var = &o.features, .arg = "LIST", .help = "only these features, in this "
       "order: numbers and ranges LO-HI", .shown = "all" },
     { OPT_FLAG, .name = "alive", .var = &o.alive, .help = "features in order of how often they fire, not of their number" },
-    { OPT_STRING, .name = "where", .var = &o.where, .arg = "WORDS", .help = "only firings on these rows, in the words of "
-      "sae-patch(1): doc=3, label=fr, 5:9, last, token= the", .shown = "all" },
+    WHERE_OPTION(&o.where, "only firings on rows"),
     { OPT_FLAG, .name = "distinct", .var = &o.distinct, .help = "among the top at most one row of a context (the best), and one "
       "of those whose text as shown is the same" },
     { OPT_COUNT, .name = "random", .var = &o.random, .arg = "N", .help = "also N firings drawn at random",
@@ -320,8 +319,7 @@ static void read_all(struct stream_in *in)
     struct where where = { .n = 0 };
     uint64_t section = 0;
     const struct batch *b, *next;
-    if (o.where && where_words(&where, o.where))
-        opt_misuse("--where: %s", err_text());
+    where_options(&where, o.where, NULL);
     struct where_ahead ahead = { .in = in, .look = where.last };
     while (where_ahead(&ahead, &b, &next)) {
         if (b->section != section)

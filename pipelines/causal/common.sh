@@ -50,7 +50,7 @@ the_sae() { # HOOK
 
 # Features that a reader can name: their largest values in 12 different contexts are on one and the same word or ending.
 nameable() { # CODES: lines `feature token value contexts`, the clearest first
-  sae-topk -k 12 --distinct -w 0 "$1" | awk -F '\t' -v OFS='\t' '
+  sae-topk -k 12 --distinct "$1" | awk -F '\t' -v OFS='\t' '
     NR > 1 && match($6, /<<.*>>/) {
       token = substr($6, RSTART + 2, RLENGTH - 4)
       if ($2 == 1) { first[$1] = token; value[$1] = $3 }

@@ -251,12 +251,12 @@ for my $sae (qw(tied.sae untied.sae)) {
 cmp_ok(scalar(shell("sae-encode tied.sae few.saes | sae-topk -f $feature") =~ /^\d/mg), '>', 0,
     "feature $feature fires");
 same("and is gone when zeroed", "sae-patch -e 'zero $feature' tied.sae few.saes | sae-encode --min 1e-5 tied.sae |
-    sae-topk -f $feature | sed 1d; echo none", 'echo none');
+    sae-topk -f $feature", "printf 'feature\\trank\\tvalue\\tdoc\\tpos\\tcontext\\tcount\\tdensity\\n'");
 
 # sae-patch: what comes back of an untied feature that was zeroed
 ($feature) = shell('sae-encode untied.sae few.saes | sae-topk --alive -k 1') =~ /^(\d+)\t1\t/m;
 shell("sae-encode -o codes1.saes untied.sae few.saes
-    sae-patch -e 'zero $feature' untied.sae few.saes | sae-encode -o codes2.saes untied.sae");
+    sae-patch -q -e 'zero $feature' untied.sae few.saes | sae-encode -o codes2.saes untied.sae");
 my ($before, $after) = map { [ map { $_->{$feature} // 0 } @{ stream_read($_)->[0]{codes} } ] } qw(codes1.saes codes2.saes);
 my $untied = st_read('untied.sae');
 my ($e, $d) = ([ map { $_->[$feature] } @{ st_rows($untied, 'W_enc') } ], st_rows($untied, 'W_dec')->[$feature]);
