@@ -580,7 +580,7 @@ static int convert(int argc, char **argv)
         w.type = DTYPE_F32;                 /* .npy has no bf16 */
     sink_open(&w.out, &w.in, w.type);
     if (o.shuffle)
-        w.mix = rowmix_new((uint64_t)opt.seed, o.shuffle == 1 ? 0 : (uint64_t)o.shuffle);
+        w.mix = rowmix_new((uint64_t)opt.seed, o.shuffle == 1 ? 0 : (uint64_t)o.shuffle, ROWMIX_MEMORY);
     take_all(&w);
     if (w.mix)
         put_mixed(&w, true);

@@ -458,6 +458,9 @@ static int64_t choose_bos(void)
     int64_t bos = lm_shape(lm)->bos;
     if (o.bos == BOS_YES && bos < 0)
         tool_die_data("%s/config.json: names no bos_token_id for --bos yes", o.model);
+    if (o.bos == BOS_AUTO && bos >= 0 && !strcmp(lm_shape(lm)->arch, "gpt_neox"))
+        tool_warn("--bos auto: every context begins with token %lld; Hugging Face and TransformerLens put none before text for "
+                  "GPT-NeoX: --bos no does as they do", (long long)bos);
     return o.bos == BOS_NO ? -1 : bos;
 }
 
