@@ -6,12 +6,15 @@
 #include "tools/arith.h"
 #include "tools/fitinfo.h"
 #include "tools/fitrun.h"
+#include "tools/shellword.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define BUFFER_BYTES ((size_t)1 << 30)
 
 enum { NORMALIZE_NONE, NORMALIZE_RMS };
 enum { RESAMPLE_NONE, RESAMPLE_ANTHROPIC };
@@ -26,29 +29,31 @@ static const char *const dec_names[] = { "random", "orthogonal", NULL };
 
 /* Numbers not given are -1 or NaN until resolve(). */
 static struct {
-    bool info, l1_by_norm, resample_center;
-    int kind, preset, units, normalize, center, resample, decay_shape, ortho_kind, inner, tied_init, dec_init;
+    bool info, resample_center;
+    int l1_by_norm, kind, preset, units, normalize, center, resample, decay_shape, ortho_kind, inner, tied_init, dec_init;
     int64_t d_sae, batch, warmup, l1_warmup, rows, epochs, buffer, window, log_every, k, auxk, enc_layers, prefixes,
         iterations, resample_every, resample_times, resample_rows, every;
     double ratio, lr, decay, theta0, bandwidth, target_l0, aux_weight, p_end, p_from, p_to, ortho, recon, clip,
         dec_norm;
     struct opt_reals l1;
     const char *eval, *log, *init, *checkpoint, *resume;
-} o = { .kind = -1, .preset = -1, .units = -1, .normalize = -1, .center = -1, .resample = -1, .decay_shape = -1,
+} o = { .l1_by_norm = -1, .kind = -1, .preset = -1, .units = -1, .normalize = -1, .center = -1, .resample = -1, .decay_shape = -1,
         .ortho_kind = -1, .inner = -1, .tied_init = -1, .dec_init = -1, .d_sae = -1, .batch = -1, .warmup = -1,
-        .l1_warmup = -1, .rows = -1, .epochs = 1, .buffer = 32768, .window = 100000, .log_every = 100, .k = -1,
+        .l1_warmup = -1, .rows = -1, .epochs = 1, 
+        .buffer = -1, .window = -1, .log_every = 100, .k = -1,
         .auxk = -1, .enc_layers = -1, .prefixes = -1, .iterations = -1, .resample_every = -1, .resample_times = -1,
         .resample_rows = -1, .every = 1000000, .ratio = NAN, .lr = NAN, .decay = NAN, .theta0 = NAN, .bandwidth = NAN,
         .target_l0 = NAN, .aux_weight = NAN, .p_end = NAN, .p_from = NAN, .p_to = NAN, .ortho = NAN, .recon = NAN,
         .clip = NAN, .dec_norm = NAN };
 
 #define WIDE 9e15
+#define DEFAULT_KIND "batchtopk"            /* by measurement: see QUALITY in the manual page */
 #define THEIRS .shown = "the preset's or kind's", .numbers = true
 
 static const struct opt table[] = {
     { .type = OPT_GROUP, .help = "What is fitted" },
     { OPT_CHOICE, .name = "kind", .var = &o.kind, .arg = "KIND", .help = "kind of dictionary", .choices = kind_names,
-      .shown = "the preset's, else tied", .numbers = true },
+      .shown = "the preset's, else " DEFAULT_KIND, .numbers = true },
     { OPT_CHOICE, .name = "preset", .var = &o.preset, .arg = "NAME", .help = "a published recipe (where its source "
       "is silent, ours), or good, a current one of our choice; options given besides win. Without it, defaults are the "
       "kind's own", .choices = preset_names, .shown = "", .numbers = true },
@@ -60,8 +65,7 @@ static const struct opt table[] = {
       "complete or not at all; required. With {l1} in FILE, the LAMBDA of the fit stands there" },
     { OPT_CHOICE, .name = "normalize", .var = &o.normalize, .arg = "HOW", .help = "rms: fit rows times s, their "
       "mean square norm then being d_model; LAMBDA and what is logged are in those units, the dictionary is not",
-      .choices = normalize_names, .shown = "none; without --l1 what the preset's or kind's LAMBDA is meant for",
-      .numbers = true },
+      .choices = normalize_names, THEIRS },
     { OPT_CHOICE, .name = "center", .var = &o.center, .arg = "HOW", .help = "where b_dec begins, for kinds that "
       "learn one: at zero, or the mean or geometric median of the first buffer of rows; none: there is no b_dec",
       .choices = center_names, THEIRS },
@@ -72,11 +76,11 @@ static const struct opt table[] = {
       .lo = 0, .hi = 1e30, THEIRS },
     { OPT_CHOICE, .name = "l1-units", .var = &o.units, .arg = "UNITS", .help = "what --l1 is meant in. cunningham: the "
       "squares are averaged over dimensions (LAMBDA times d_model); sharkey: f is averaged over features too "
-      "(LAMBDA times d_model / d_sae)", .choices = l1_unit_names, .shown = "canonical, as above", .numbers = true },
+      "(LAMBDA times d_model / d_sae)", .choices = l1_unit_names, .shown = "the preset's or kind's", .numbers = true },
     { OPT_COUNT, .name = "l1-warmup", .var = &o.l1_warmup, .arg = "STEPS", .help = "LAMBDA rises from 0 in STEPS steps",
       .lo = 0, .hi = WIDE, THEIRS },
-    { OPT_FLAG, .name = "l1-by-norm", .var = &o.l1_by_norm, .help = "S = sum f_i |d_i| with free decoder norms, which "
-      "are folded into the codes at the end", .numbers = true },
+    { OPT_CHOICE, .name = "l1-by-norm", .var = &o.l1_by_norm, .arg = "HOW", .help = "yes: S = sum f_i |d_i| with free "
+      "decoder norms, which are folded into the codes at the end", .choices = yes_names, THEIRS },
     { OPT_REAL, .name = "p-end", .var = &o.p_end, .arg = "P", .help = "S = sum f^p, p falling from 1 to P; needs the "
       "number of rows when below 1", .lo = 0.01, .hi = 1, THEIRS },
     { OPT_REAL, .name = "p-from", .var = &o.p_from, .arg = "SHARE", .help = "p begins to fall after SHARE of all steps",
@@ -136,7 +140,7 @@ static const struct opt table[] = {
       .help = "go through them N times; above 1 needs a file",
       .lo = 1, .hi = 1e6, .numbers = true },
     { OPT_COUNT, .name = "buffer", .var = &o.buffer, .arg = "ROWS", .help = "shuffle buffer: a row is drawn from among "
-      "ROWS", .lo = 1, .hi = 1e9, .numbers = true },
+      "ROWS", .lo = 1, .hi = 1e9, .shown = "as many as 1 GiB holds; 32768 for kinds without --lr", .numbers = true },
     { OPT_COUNT, .letter = 'b', .name = "batch", .var = &o.batch, .arg = "ROWS", .help = "rows in a step", .lo = 1,
       .hi = 1 << 20, THEIRS },
     { OPT_REAL, .name = "lr", .var = &o.lr, .arg = "RATE", .help = "learning rate of Adam", .lo = 0,
@@ -152,7 +156,7 @@ static const struct opt table[] = {
 
     { .type = OPT_GROUP, .help = "Dead features" },
     { OPT_COUNT, .name = "dead-window", .var = &o.window, .arg = "ROWS", .help = "a feature is dead that has not "
-      "fired in the last ROWS rows", .lo = 1, .hi = WIDE, .numbers = true },
+      "fired in the last ROWS rows", .lo = 1, .hi = WIDE, THEIRS },
     { OPT_CHOICE, .name = "resample", .var = &o.resample, .arg = "HOW", .help = "anthropic: features that have not "
       "fired in the half of --resample-every before an event begin anew, as rows with a large loss",
       .choices = resample_names,
@@ -169,11 +173,12 @@ static const struct opt table[] = {
 
     { .type = OPT_GROUP, .help = "Watching" },
     { OPT_STRING, .name = "log", .var = &o.log, .arg = "FILE", .help = "table of step, rows, loss, mse, fvu, l0, "
-      "dead, lr, seconds and resampled; each line is of the steps since the line before; {l1} as with -o" },
+      "dead (as --dead-window says), lr, seconds and resampled; each line is of the steps since the line before; {l1} as "
+      "with -o" },
     { OPT_COUNT, .name = "log-every", .var = &o.log_every, .arg = "STEPS", .help = "a line each STEPS steps", .lo = 1,
       .hi = WIDE },
     { OPT_STRING, .name = "eval", .var = &o.eval, .arg = "FILE", .help = "measure these held-out rows too: at every "
-      "line of the log, and at the end" },
+      "line of the log, and at the end; dead: in none of them" },
     { OPT_FLAG, .name = "info", .var = &o.info, .help = "print what the file SAE holds, and the commands that would "
       "make it again" },
 
@@ -197,8 +202,8 @@ static const struct opt_usage usage = {
 /* ---- the options ---- */
 
 /* Options that stand for a field of struct fit_options, and what a kind must be able to do for each. */
-/* double, size_t, uint64_t, int, bool; bool by a choice. */
-enum field_type { REAL, SIZE, WHOLE, CHOICE, FLAG, CHOSEN };
+/* double, size_t, uint64_t, int; bool by a choice. */
+enum field_type { REAL, SIZE, WHOLE, CHOICE, CHOSEN };
 static const struct field {
     const char *name;
     void *var;
@@ -210,7 +215,7 @@ static const struct field {
     FIELD("--normalize", normalize, CHOSEN, rms, USES_SCALE),
     FIELD("--center", center, CHOICE, center, USES_CENTER),
     FIELD("--l1-warmup", l1_warmup, WHOLE, l1_warmup, USES_L1),
-    FIELD("--l1-by-norm", l1_by_norm, FLAG, norm_weighted, USES_NORM_WEIGHT),
+    FIELD("--l1-by-norm", l1_by_norm, CHOSEN, norm_weighted, USES_NORM_WEIGHT),
     FIELD("--p-end", p_end, REAL, p_end, USES_P),
     FIELD("--p-from", p_from, REAL, p_from, USES_P),
     FIELD("--p-to", p_to, REAL, p_to, USES_P),
@@ -235,12 +240,14 @@ static const struct field {
     FIELD("--decay", decay, REAL, decay, USES_ADAM),
     FIELD("--decay-shape", decay_shape, CHOSEN, cosine, USES_ADAM),
     FIELD("--clip", clip, REAL, clip, USES_CLIP),
+    FIELD("--dead-window", window, WHOLE, dead_window, 0),
 #undef FIELD
 };
 
 static void refuse(const char *name)
 {
-    opt_misuse("%s means nothing to kind %s", name, kind_names[o.kind]);
+    opt_misuse("%s means nothing to kind %s%s", name, kind_names[o.kind],
+               opt_given(&o.kind) || o.preset >= 0 ? "" : ", the one without --kind: name another, relu for instance");
 }
 
 /* The option's value to its field. */
@@ -252,7 +259,6 @@ static void field_take(const struct field *f, struct fit_options *to)
     case SIZE: *(size_t *)at = (size_t)*(int64_t *)f->var; break;
     case WHOLE: *(uint64_t *)at = (uint64_t)*(int64_t *)f->var; break;
     case CHOICE: *(int *)at = *(int *)f->var; break;
-    case FLAG: *(bool *)at = *(bool *)f->var; break;
     case CHOSEN: *(bool *)at = *(int *)f->var == 1; break;
     }
 }
@@ -266,7 +272,6 @@ static void field_give(const struct field *f, const struct fit_options *from)
     case SIZE: *(int64_t *)f->var = (int64_t)*(const size_t *)at; break;
     case WHOLE: *(int64_t *)f->var = (int64_t)*(const uint64_t *)at; break;
     case CHOICE: *(int *)f->var = *(const int *)at; break;
-    case FLAG: *(bool *)f->var = *(const bool *)at; break;
     case CHOSEN: *(int *)f->var = *(const bool *)at; break;
     }
 }
@@ -286,27 +291,29 @@ static void resolve_size(const struct recipe *r, size_t d)
         opt_misuse("-x: %" PRId64 " features, not 1 to %d", o.d_sae, STREAM_WIDTH);
 }
 
-/* lambda, its units and the scale of rows it is meant for. */
+/* lambda, its units and the scale of rows it is meant for: each the recipe's until its own option is given. A preset's
+ * are for its own kind. */
 static void resolve_l1(const struct recipe *r, unsigned uses)
 {
     static double usual;
-    bool given = opt_given(&o.l1), same = !strcmp(kind_names[o.kind], r->kind);
-    const struct recipe *l1 = same ? r : kinds[o.kind]->usual;      /* a preset's lambda is for its own kind */
+    const struct recipe *own = !strcmp(kind_names[o.kind], r->kind) ? r : kinds[o.kind]->usual;
+    bool given = opt_given(&o.l1);
     if (given && !(uses & USES_L1))
         refuse("--l1");
     if (opt_given(&o.units) && !given)
         opt_misuse("--l1-units needs --l1");
-    if (o.units < 0 && uses & USES_L1)
-        o.units = given ? L1_CANONICAL : (int)l1->units;
-    if (!given && uses & USES_L1 && o.normalize >= 0 && (o.normalize == NORMALIZE_RMS) != l1->rms)
-        opt_misuse("--normalize %s needs --l1: the usual one is for rows that are %s", normalize_names[o.normalize],
-                   l1->rms ? "scaled" : "not scaled");
     if (o.normalize < 0 && uses & USES_SCALE)
-        o.normalize = l1->rms && !(given && uses & USES_L1) ? NORMALIZE_RMS : NORMALIZE_NONE;
-    if (!given && uses & USES_L1) {
-        usual = l1->l1;
+        o.normalize = own->rms ? NORMALIZE_RMS : NORMALIZE_NONE;
+    if (!(uses & USES_L1))
+        return;
+    if (o.units < 0)
+        o.units = (int)own->units;
+    if (!given) {
+        usual = own->l1;
         o.l1 = (struct opt_reals){ .item = &usual, .n = 1 };
     }
+    if (!given && (o.normalize == NORMALIZE_RMS) != own->rms)
+        tool_warn("note: --l1 is %g, which is meant for rows that are %s", usual, own->rms ? "scaled" : "not scaled");
 }
 
 /* What is legal depends on the size. */
@@ -327,7 +334,7 @@ static void check_ranges(const struct fit_options *f)
                    f->enc_layers);
 }
 
-/* Which option needs the number of all rows; NULL: none. */
+/* Which option or preset needs the number of all rows; NULL: none. */
 static const char *schedule_of(const struct fit_options *f, const struct recipe *r)
 {
     if (f->decay > 0)
@@ -336,7 +343,27 @@ static const char *schedule_of(const struct fit_options *f, const struct recipe 
         return "--p-end";
     if (o.resample == RESAMPLE_ANTHROPIC && !opt_given(&o.resample_every))
         return "--resample without --resample-every";
-    return r->l1_warmup_share > 0 && !opt_given(&o.l1_warmup) ? "the preset without --l1-warmup" : NULL;
+    return o.preset >= 0 && r->l1_warmup_share > 0 && !opt_given(&o.l1_warmup) ? "the preset without --l1-warmup" : NULL;
+}
+
+/* The number of all rows, 0: not known. A kind by itself leaves out then what depends on it; what was asked for by an
+ * option or preset is refused. */
+static uint64_t resolve_total(struct fit_options *f, const struct recipe *r, const struct fitrows *src)
+{
+    bool warms = r->l1_warmup_share > 0 && f->kind->uses & USES_L1 && !opt_given(&o.l1_warmup);
+    uint64_t total = fitrows_total(src, warms || schedule_of(f, r));
+    if (!total && f->decay > 0 && o.preset < 0 && !opt_given(&o.decay)) {
+        f->decay = o.decay = 0;
+        tool_warn("note: %s does not state how many rows it has, so the rate will not fall at the end: give -n",
+                  stream_name(src->in));
+    }
+    if (!total && schedule_of(f, r))
+        opt_misuse("%s needs the number of rows, which %s does not state: give -n", schedule_of(f, r),
+                   stream_name(src->in));
+    f->steps = (total + (uint64_t)o.batch - 1) / (uint64_t)o.batch;
+    if (warms)
+        o.l1_warmup = (int64_t)(f->l1_warmup = (uint64_t)(r->l1_warmup_share * (double)f->steps));
+    return total;
 }
 
 static void resolve_resampling(struct fit_options *f, unsigned uses, const struct recipe *r)
@@ -377,14 +404,26 @@ static void plan_resampling(struct fit_options *f)
     f->resample_centre = o.resample_center;
 }
 
+static size_t at_most(size_t n, size_t bound)
+{
+    return n < bound ? n : bound;
+}
+
+/* The rows of the shuffle buffer, the same on every machine. Kinds that read rows in their order, or all of the first
+ * buffer at once, need not so many. */
+static void resolve_buffer(size_t d, unsigned uses)
+{
+    if (o.buffer < 0)
+        o.buffer = uses & USES_ADAM ? (int64_t)at_most(BUFFER_BYTES / (d * sizeof(float)), 1000000000) : 32768;
+}
+
 /* Each option not given takes the recipe's value, so that the history holds them all. lambda is left to the jobs. */
 static struct fit_options resolve(const struct fitrows *src, uint64_t *total)
 {
     size_t d = src->in->d;
-    if (o.kind < 0 && o.preset < 0)
-        o.kind = 0;
+    const char *name = o.preset >= 0 ? presets[o.preset]->kind : DEFAULT_KIND;
     for (int i = 0; o.kind < 0; i++)
-        if (!strcmp(kind_names[i], presets[o.preset]->kind))
+        if (!strcmp(kind_names[i], name))
             o.kind = i;
     const struct recipe *r = recipe_in_force();
     const struct kind *kind = kinds[o.kind];
@@ -393,8 +432,9 @@ static struct fit_options resolve(const struct fitrows *src, uint64_t *total)
     resolve_l1(r, kind->uses);
     f.d_model = d;
     f.d_sae = (size_t)o.d_sae;
-    f.aux_k = f.aux_k < f.d_sae ? f.aux_k : f.d_sae;
-    f.prefixes = f.prefixes < f.d_sae ? f.prefixes : f.d_sae;
+    f.aux_k = at_most(f.aux_k, f.d_sae);
+    f.prefixes = at_most(f.prefixes, f.d_sae);
+    f.k = at_most(at_most(f.k, f.d_sae), d < 4 ? 1 : d / 4);
     f.rms = o.normalize == NORMALIZE_RMS;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const struct field *one = &fields[i];
@@ -410,16 +450,50 @@ static struct fit_options resolve(const struct fitrows *src, uint64_t *total)
         refuse("--init");
     if (!opt_given(&o.batch))
         o.batch = (int64_t)r->batch;
+    resolve_buffer(d, kind->uses);
     resolve_resampling(&f, kind->uses, r);
     check_ranges(&f);
-    *total = fitrows_total(src, schedule_of(&f, r));
-    f.steps = (*total + (uint64_t)o.batch - 1) / (uint64_t)o.batch;
-    if (r->l1_warmup_share > 0 && kind->uses & USES_L1 && !opt_given(&o.l1_warmup))
-        o.l1_warmup = (int64_t)(f.l1_warmup = (uint64_t)(r->l1_warmup_share * (double)f.steps));
+    *total = resolve_total(&f, r, src);
     plan_resampling(&f);
-    f.dead_window = (uint64_t)o.window;
     f.seed = (uint64_t)opt.seed;
     return f;
+}
+
+/* Whether rows of BOS are among these, as far as the header says. */
+static const char *bos_words(const json_t *head)
+{
+    const json_t *tok = json_object_get(head, "tok");
+    size_t i, k;
+    json_t *step, *word;
+    if (!json_is_integer(json_object_get(tok, "bos")))
+        return json_is_object(tok) ? "; contexts without BOS" : "";
+    json_array_foreach(json_object_get(head, "history"), i, step)
+        json_array_foreach(json_object_get(step, "args"), k, word)
+            if (json_is_string(word) && !strcmp(json_string_value(word), "--keep-bos"))
+                return "; rows of BOS are among them";
+    return "; contexts begin with BOS, whose rows are left out";
+}
+
+/* Rows of one document stand together: a buffer that holds a small part of all rows mixes few documents. */
+static void warn_buffer(uint64_t rows)
+{
+    if (!opt_given(&o.buffer) && o.lr >= 0 && rows / 4 > (uint64_t)o.buffer)
+        tool_warn("note: the shuffle buffer holds %" PRId64 " of %" PRIu64 " rows: act-cat --shuffle before the fit, or a "
+                  "larger --buffer, makes a better dictionary", o.buffer, rows);
+}
+
+/* What was chosen for one who did not: in one line. */
+static void say_choice(const struct fit_options *f, const struct fitrows *src)
+{
+    char sparsity[60] = "";
+    if (!opt.verbose && (opt_given(&o.kind) || o.preset >= 0))
+        return;
+    if (f->kind->uses & USES_K)
+        snprintf(sparsity, sizeof sparsity, ", %zu of them a row (-k)", f->k);
+    else if (f->kind->uses & USES_L1 && o.l1.n == 1)
+        snprintf(sparsity, sizeof sparsity, ", --l1 %g", o.l1.item[0]);
+    tool_warn("kind %s, %zu features%s; rows %s%s; dead: not fired in %" PRId64 " rows", f->kind->name, f->d_sae, sparsity,
+              f->rms ? "scaled to a mean square norm of d_model" : "as they are", bos_words(src->in->head), o.window);
 }
 
 /* ---- the fits side by side ---- */
@@ -472,7 +546,7 @@ static struct fit_job *make_jobs(const struct fit_options *f, size_t jobs)
                 opt_misuse("--l1: %s is there twice", job[j].word);
         if (o.l1.n)
             own.l1 = l1_canonical(job[j].l1, (enum l1_units)o.units, own.d_model, own.d_sae);
-        job[j].fit = fit_new(&own);
+        job[j].options = own;
         try_file(job[j].output);
     }
     if (o.checkpoint)
@@ -480,18 +554,20 @@ static struct fit_job *make_jobs(const struct fit_options *f, size_t jobs)
     return job;
 }
 
-static int fit(int argc, char **argv)
+static int fit(int argc, char **argv, const char *command)
 {
     struct fit_run r = {
         .src = { .path = argc ? argv[0] : NULL, .most = o.rows, .epochs = o.epochs }, .buffer = (size_t)o.buffer,
         .log_every = (uint64_t)o.log_every, .every = (uint64_t)o.every, .eval = o.eval, .init = o.init,
-        .checkpoint = o.checkpoint, .resume = o.resume, .l1 = &o.l1,
+        .checkpoint = o.checkpoint, .resume = o.resume, .l1 = &o.l1, .command = command,
     };
     r.src.in = tool_open(argc, argv, 0);
     tool_want(r.src.in, STREAM_ACTS, 0, "");
     if (o.epochs > 1 && !io_seekable(r.src.in->io))
         opt_misuse("--epochs above 1 needs a file, not %s", stream_name(r.src.in));
     struct fit_options options = resolve(&r.src, &r.total);
+    say_choice(&options, &r.src);
+    warn_buffer(r.total / (uint64_t)o.epochs);
     r.batch = (size_t)o.batch;
     r.jobs = o.l1.n ? o.l1.n : 1;
     r.job = make_jobs(&options, r.jobs);
@@ -509,8 +585,20 @@ static int fit(int argc, char **argv)
     return status;
 }
 
+/* The command as it was given, to be printed where it can be given again. */
+static char *command_of(char *const *argv)
+{
+    struct text t = { .s = NULL };
+    for (size_t i = 0; argv[i]; i++) {
+        text_plain(&t, i ? " " : "");
+        shellword_add(&t, argv[i], false);
+    }
+    return t.s;
+}
+
 int main(int argc, char **argv)
 {
+    char *command = command_of(argv);
     tool_begin(&argc, &argv, &usage, table);
     if (o.info && (!argc || opt.output))
         opt_misuse("--info wants a dictionary, and no -o");
@@ -521,5 +609,7 @@ int main(int argc, char **argv)
     if (opt_given(&o.every) && !o.checkpoint)
         opt_misuse("--every needs --checkpoint");
     tool_arithmetic();
-    return fit(argc, argv);
+    int status = fit(argc, argv, command);
+    free(command);
+    return status;
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AHEAD = 256, STREAM = 0x5bfull };       /* rows asked of the source at a time; which random numbers are ours */
+enum { AHEAD = 256, AHEAD_BYTES = 1 << 20, STREAM = 0x5bfull };    /* rows asked of the source at a time; our random numbers */
 
 struct shuffle {
     size_t room, d, n;          /* rows there may be, width, rows there are */
@@ -15,10 +15,10 @@ struct shuffle {
     shuffle_source source;
     void *arg;
     bool ended;
-    float *row;                 /* (n,d) */
+    float *row;                 /* (n,d), of cap */
     size_t cap;
     float *ahead;               /* rows of the source not yet placed: ahead[at..have) */
-    size_t at, have;
+    size_t at, have, aheads;
 };
 
 struct shuffle *shuffle_new(size_t rows, size_t d, uint64_t seed, shuffle_source source, void *arg)
@@ -28,7 +28,9 @@ struct shuffle *shuffle_new(size_t rows, size_t d, uint64_t seed, shuffle_source
     s->d = d;
     s->source = source;
     s->arg = arg;
-    s->ahead = mem_alloc(AHEAD * d, sizeof *s->ahead);
+    s->aheads = AHEAD_BYTES / (d * sizeof *s->ahead);
+    s->aheads = s->aheads < 1 ? 1 : s->aheads > AHEAD ? AHEAD : s->aheads;
+    s->ahead = mem_alloc(s->aheads * d, sizeof *s->ahead);
     rng_seed(&s->rng, seed, STREAM);
     return s;
 }
@@ -42,11 +44,26 @@ void shuffle_free(struct shuffle *s)
     free(s);
 }
 
+/* Room for one more row: twice as many at a time, never more than the buffer may have. */
+static int grow(struct shuffle *s)
+{
+    if (s->n < s->cap)
+        return 0;
+    size_t rows = s->cap ? 2 * s->cap : AHEAD;
+    rows = rows < s->room ? rows : s->room;
+    float *more = realloc(s->row, rows * s->d * sizeof *more);
+    if (!more)
+        return err_sys("no memory for a shuffle buffer of %zu rows: give --buffer a smaller number than %zu", rows, s->room);
+    s->row = more;
+    s->cap = rows;
+    return 0;
+}
+
 /* The next row of the source to `to`: 1, 0 at the end, -1. */
 static int next_row(struct shuffle *s, float *to)
 {
     if (s->at == s->have && !s->ended) {
-        ssize_t got = s->source(s->arg, s->ahead, AHEAD);
+        ssize_t got = s->source(s->arg, s->ahead, s->aheads);
         if (got < 0)
             return -1;
         s->ended = got == 0;
@@ -62,7 +79,8 @@ static int next_row(struct shuffle *s, float *to)
 int shuffle_fill(struct shuffle *s)
 {
     while (s->n < s->room) {
-        s->row = mem_grow(s->row, &s->cap, (s->n + 1) * s->d, sizeof *s->row);
+        if (grow(s))
+            return -1;
         int got = next_row(s, s->row + s->n * s->d);
         if (got <= 0)
             return got;

@@ -2,6 +2,7 @@
 #include "files/tensors.h"
 #include "ground/hex.h"
 #include "ground/mem.h"
+#include "ground/opt.h"
 #include "kinds/inner.h"
 #include "maths/vec.h"
 
@@ -211,9 +212,9 @@ json_t *tensors_metadata(const struct sae *s, const struct tensor *tensor, size_
     set(meta, "d_model", mem_format("%zu", s->d_model));
     set(meta, "d_sae", mem_format("%zu", s->d_sae));
     set(meta, "k", mem_format("%zu", s->k));
-    set(meta, "l1", mem_format("%.17g", s->l1));
+    set(meta, "l1", opt_real_words(s->l1));
     set(meta, "apply_b_dec_to_input", mem_string(s->apply_b_dec_to_input ? "true" : "false"));
-    set(meta, "activation_scale", mem_format("%.17g", s->activation_scale));
+    set(meta, "activation_scale", opt_real_words(s->activation_scale));
     if (s->w_inner[0])
         set(meta, "inner", mem_string(inner_names[s->inner]));
     tensors_digest(tensor, n, meta, sum);

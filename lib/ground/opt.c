@@ -503,8 +503,7 @@ bool opt_given(const void *var)
 
 /* ---- history ---- */
 
-/* The fewest digits that read back as v. */
-static char *real_words(double v)
+char *opt_real_words(double v)
 {
     char text[40];
     for (int digits = 6; digits <= 17; digits++) {
@@ -519,7 +518,7 @@ static char *reals_words(const struct opt_reals *list)
 {
     char *all_words = NULL;
     for (size_t i = 0; i < list->n; i++) {
-        char *word = real_words(list->item[i]), *so_far = all_words;
+        char *word = opt_real_words(list->item[i]), *so_far = all_words;
         all_words = so_far ? mem_format("%s,%s", so_far, word) : mem_string(word);
         free(word);
         free(so_far);
@@ -535,7 +534,7 @@ static char *value_words(const struct opt *o)
     case OPT_COUNT:
         return in_range(o, (double)*(int64_t *)o->var) ? mem_format("%lld", (long long)*(int64_t *)o->var) : NULL;
     case OPT_REAL:
-        return in_range(o, *(double *)o->var) ? real_words(*(double *)o->var) : NULL;
+        return in_range(o, *(double *)o->var) ? opt_real_words(*(double *)o->var) : NULL;
     case OPT_STRING:
         return *(const char **)o->var ? mem_string(*(const char **)o->var) : NULL;
     case OPT_CHOICE:

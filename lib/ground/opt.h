@@ -89,6 +89,9 @@ char **opt_history(size_t *n);
 /* Misuse found after parsing: "tool: sentence", exit 2. */
 void opt_misuse(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
+/* v with the fewest digits that read back as it; free() it. */
+char *opt_real_words(double v);
+
 /* A number in full: 0, or -1 when text is not exactly one. opt_count takes 1.5e6 and K, M, G where
  * that is whole, exactly. */
 int opt_real(const char *text, double *out);

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOAD_ROWS = 128, STREAM = 0xf17 };
+enum { LOAD_ROWS = 128, MEDIAN_ROWS = 32768, STREAM = 0xf17 };
 
 /* A loss this many times that of the first batch, and of reconstructing nothing, will not come back. */
 #define OUT_OF_HAND 1e3
@@ -253,6 +253,21 @@ static int begin_kind(struct fit *f, const float *x, size_t n)
     return bad;
 }
 
+/* The mean of all rows; the geometric median, which takes many passes, of MEDIAN_ROWS of them at most, evenly taken. */
+static void center_rows(const struct fit *f, const float *x, size_t n, float *out)
+{
+    size_t d = f->o.d_model, every = (n + MEDIAN_ROWS - 1) / MEDIAN_ROWS, rows = (n + every - 1) / every;
+    if (f->o.center == FIT_CENTER_MEAN) {
+        stats_mean(x, n, d, out);
+        return;
+    }
+    float *some = mem_align(rows * d, sizeof *some);
+    for (size_t i = 0; i < rows; i++)
+        memcpy(some + i * d, x + i * every * d, d * sizeof *some);
+    stats_geometric_median(some, rows, d, out);
+    free(some);
+}
+
 int fit_begin(struct fit *f, const float *x, size_t n)
 {
     size_t d = f->o.d_model;
@@ -265,7 +280,7 @@ int fit_begin(struct fit *f, const float *x, size_t n)
         spread_free(&s);
     }
     if (b_dec && f->o.center != FIT_CENTER_ZERO) {
-        (f->o.center == FIT_CENTER_MEAN ? stats_mean : stats_geometric_median)(x, n, d, b_dec);
+        center_rows(f, x, n, b_dec);
         vec_scale(b_dec, (float)f->scale, d);
     }
     if (begin_kind(f, x, n))
@@ -372,9 +387,9 @@ double fit_gradient(struct fit *f, const float *x, size_t n, float *const gradie
     return f->batch_loss;
 }
 
-double fit_rate(const struct fit *f)
+double fit_rate(const struct fit *f, uint64_t step)
 {
-    double up = schedule_factor(f->step, f->o.warmup, 0, 0), down = schedule_factor(f->step, 0, f->o.decay, f->o.steps);
+    double up = schedule_factor(step, f->o.warmup, 0, 0), down = schedule_factor(step, 0, f->o.decay, f->o.steps);
     return f->o.lr * up * (f->o.cosine ? 0.5 - 0.5 * cos(PI * down) : down);
 }
 

@@ -168,8 +168,8 @@ void fit_measure(struct fit *f, const float *x, size_t n, struct fit_tally *t);
  * f->param[t]. Returns L. The fit stays as it is. */
 double fit_gradient(struct fit *f, const float *x, size_t n, float *const gradient[SAE_TENSORS]);
 
-/* The learning rate of the next update. */
-double fit_rate(const struct fit *f);
+/* The learning rate of update `step`, from 0. */
+double fit_rate(const struct fit *f, uint64_t step);
 
 /* Are all parameters finite? 0, or -1 and a sentence. */
 int fit_check(const struct fit *f) ERR_CHECKED;

@@ -94,7 +94,7 @@ static int begin(struct fit *f, const float *x, size_t n)
 static void adam(struct fit *f, const struct parts *p, const double *g)
 {
     const struct fit_options *o = &f->o;
-    double t = (double)(f->step + 1), rate = fit_rate(f) / (1 - pow(o->beta1, t));
+    double t = (double)(f->step + 1), rate = fit_rate(f, f->step) / (1 - pow(o->beta1, t));
     double spread = 1 / sqrt(1 - pow(o->beta2, t));
     for (size_t i = 0; i < p->k * p->q; i++) {
         p->m[i] = o->beta1 * p->m[i] + (1 - o->beta1) * g[i];

@@ -455,7 +455,7 @@ void step_update_terms(struct fit *f, const struct step_term *term, size_t terms
     struct fit_work *w = f->work;
     size_t pieces = pieces_of(f->o.d_sae, FEATURES);
     struct update u = { f, term, terms, fn, f->o.enc_layers > 1 ? w->in : f->x,
-                        adam_step(fit_rate(f), f->o.beta1, f->o.beta2, f->o.eps, f->step + 1), false, 1 };
+                        adam_step(fit_rate(f, f->step), f->o.beta1, f->o.beta2, f->o.eps, f->step + 1), false, 1 };
     w->back = mem_grow(w->back, &w->back_cap, pieces * f->o.d_model, sizeof(float));
     w->square = mem_grow(w->square, &w->square_cap, pieces, sizeof *w->square);
     for (size_t t = 0; t < terms; t++)

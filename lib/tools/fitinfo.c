@@ -4,26 +4,12 @@
 #include "ground/mem.h"
 #include "kinds/kind.h"
 #include "tools/saetool.h"
+#include "tools/shellword.h"
 #include "tools/table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Append a word as a shell would have to be given it. */
-static void text_word(struct text *t, const char *word)
-{
-    if (*word && !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%")]) {
-        text_plain(t, word);
-        return;
-    }
-    text_plain(t, "'");
-    for (const char *c = word; *c; c++) {
-        char one[2] = { *c, 0 };
-        text_plain(t, *c == '\'' ? "'\\''" : one);
-    }
-    text_plain(t, "'");
-}
 
 static void text_words(struct text *t, const json_t *words)
 {
@@ -31,7 +17,7 @@ static void text_words(struct text *t, const json_t *words)
     json_t *word;
     json_array_foreach(words, i, word) {
         text_plain(t, " ");
-        text_word(t, json_string_value(word) ? json_string_value(word) : "?");
+        shellword_add(t, json_string_value(word) ? json_string_value(word) : "?", !opt.json);
     }
 }
 
@@ -47,32 +33,22 @@ static void text_commands(struct text *t, const char *path, const char *history)
         const json_t *inputs = json_object_get(step, "in");
         if (i)
             text_plain(t, json_array_size(inputs) ? "; " : " | ");
-        text_word(t, tool ? tool : "?");
+        shellword_add(t, tool ? tool : "?", !opt.json);
         text_words(t, json_object_get(step, "args"));
         if (tool && !strcmp(tool, mem_program)) {
             text_plain(t, " -o ");
-            text_word(t, path);
+            shellword_add(t, path, !opt.json);
         }
         text_words(t, inputs);
     }
     json_decref(list);
 }
 
-/* A table's cell: s escaped. */
-static void table_escaped(struct table *t, const char *s)
-{
-    struct text text = { .s = NULL };
-    text_plain(&text, "");
-    text_bytes(&text, (const uint8_t *)s, strlen(s));
-    table_text(t, text.s);
-    free(text.s);
-}
-
 int fitinfo_print(const char *path)
 {
     static const char *const columns[] = { "key", "value" };
     struct sae *sae = tool_sae(path);
-    struct table *t = table_create(columns, 2);
+    struct table *t = table_create_keyed(columns, 2);
     struct text commands = { .s = NULL };
     const char *key, *history = NULL;
     json_t *value;
@@ -81,8 +57,8 @@ int fitinfo_print(const char *path)
             history = json_string_value(value);
             continue;
         }
-        table_escaped(t, key);
-        table_escaped(t, json_string_value(value));
+        table_text(t, key);
+        table_text(t, json_string_value(value));
     }
     for (enum sae_tensor k = 0; k < SAE_TENSORS; k++)
         if (*sae_tensor(sae, k)) {
@@ -101,7 +77,7 @@ int fitinfo_print(const char *path)
         text_plain(&commands, "");
         text_commands(&commands, path, history);
         table_text(t, "command");
-        table_escaped(t, commands.s);
+        table_text(t, commands.s);
     }
     free(commands.s);
     sae_free(sae);

@@ -74,7 +74,7 @@ struct fit_report fitlog_evaluate(struct fit *f, const char *eval)
     return r;
 }
 
-void fitlog_line(struct fitlog *l, struct fit *f, uint64_t rows, double rate)
+void fitlog_line(struct fitlog *l, struct fit *f, uint64_t rows)
 {
     struct fit_report r = fit_tally_report(&f->tally, f->o.dead_window), held = { .rows = 0 };
     l->last = r;
@@ -84,7 +84,7 @@ void fitlog_line(struct fitlog *l, struct fit *f, uint64_t rows, double rate)
     if (l->eval)
         held = fitlog_evaluate(f, l->eval);
     put(l, "%" PRIu64 "\t%" PRIu64 "\t%.6g\t%.6g\t%.6g\t%.6g\t%zu\t%.6g\t%.3f\t%" PRIu64, f->step, rows, r.loss, r.mse,
-        r.fvu, r.l0, r.dead, rate, tool_clock() - l->began, f->resampled - l->resampled);
+        r.fvu, r.l0, r.dead, fit_rate(f, f->step - 1), tool_clock() - l->began, f->resampled - l->resampled);
     if (l->eval)
         put(l, "\t%.6g\t%.6g\t%.6g\t%.6g\t%zu", held.loss, held.mse, held.fvu, held.l0, held.dead);
     put(l, "\n");

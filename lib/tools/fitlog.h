@@ -18,8 +18,8 @@ struct fitlog {
 /* Begin; or, where keep is not negative, go on behind the first `keep` bytes of the table that is there. `seconds` have
  * been spent already. Exits on failure. */
 void fitlog_open(struct fitlog *l, const char *path, const char *eval, long keep, double seconds);
-/* A line of the batches since the last one; rows used ever, the rate of the last step. */
-void fitlog_line(struct fitlog *l, struct fit *f, uint64_t rows, double rate);
+/* A line of the batches since the last one; rows used ever. */
+void fitlog_line(struct fitlog *l, struct fit *f, uint64_t rows);
 /* Bytes written so far. */
 long fitlog_bytes(struct fitlog *l);
 void fitlog_close(struct fitlog *l);

@@ -4,6 +4,7 @@
 #include "files/fitstate.h"
 #include "ground/end.h"
 #include "ground/mem.h"
+#include "tools/shellword.h"
 
 #include <inttypes.h>
 #include <libdeflate.h>
@@ -83,11 +84,30 @@ void fitresume_save(struct fit_run *r)
     json_decref(meta);
 }
 
+/* That the state is there, and the command that goes on from it. */
+static void say_stopped(const struct fit_run *r)
+{
+    struct text t = { .s = NULL };
+    text_plain(&t, r->command);
+    if (!r->resume) {
+        text_plain(&t, " --resume ");
+        shellword_add(&t, r->checkpoint, false);
+    }
+    char *shown = mem_alloc(4 * t.n + 1, 1);
+    err_mask(shown, 4 * t.n + 1, t.s);
+    tool_progress_end();
+    if (!opt.quiet)
+        fprintf(stderr, "%s: stopped after %" PRIu64 " rows, the state is in %s; to go on%s: %s\n", mem_program, r->used,
+                r->checkpoint, r->src.path ? "" : ", with the same input", shown);
+    free(shown);
+    free(t.s);
+}
+
 void fitresume_stop(struct fit_run *r)
 {
     if (r->checkpoint && r->begun) {
         fitresume_save(r);
-        tool_note("%s: the state after %" PRIu64 " rows", r->checkpoint, r->used);
+        say_stopped(r);
     }
     tool_progress_end();
     int number = fitrows_stop;

@@ -74,14 +74,12 @@ static uint64_t count_rows(const char *path)
     return rows;
 }
 
-uint64_t fitrows_total(const struct fitrows *s, const char *who)
+uint64_t fitrows_total(const struct fitrows *s, bool exact)
 {
     const json_t *stated = json_object_get(s->in->head, "rows");
     uint64_t rows = json_integer_value(stated) > 0 ? (uint64_t)json_integer_value(stated) : 0;
-    if (who && io_seekable(s->in->io))
+    if (exact && io_seekable(s->in->io))
         rows = count_rows(s->path);             /* a header speaks of its own section only */
-    else if (who && !rows && s->most < 0)
-        opt_misuse("%s needs the number of rows, which %s does not state: give -n", who, stream_name(s->in));
     if (s->most >= 0 && (!rows || rows > (uint64_t)s->most))
         rows = (uint64_t)s->most;
     return rows * (uint64_t)s->epochs;

@@ -153,7 +153,6 @@ static void resample(struct fit_run *r, struct fit_job *j)
 
 static void step(struct fit_run *r, struct fit_job *j, const float *x, size_t n)
 {
-    r->rate = fit_rate(j->fit);
     if (fit_step(j->fit, x, n)) {
         fitrun_fail(r, j);
         return;
@@ -161,7 +160,7 @@ static void step(struct fit_run *r, struct fit_job *j, const float *x, size_t n)
     if (fit_resample_due(j->fit))
         resample(r, j);
     if (j->fit->step % r->log_every == 0)
-        fitlog_line(&j->log, j->fit, r->used, r->rate);
+        fitlog_line(&j->log, j->fit, r->used);
 }
 
 static void run(struct fit_run *r, float *x)
@@ -185,7 +184,7 @@ static void run(struct fit_run *r, float *x)
         fitresume_die(r);
     for (size_t j = 0; j < r->jobs; j++)
         if (r->job[j].fit && r->job[j].fit->tally.rows)
-            fitlog_line(&r->job[j].log, r->job[j].fit, r->used, r->rate);
+            fitlog_line(&r->job[j].log, r->job[j].fit, r->used);
     tool_progress_end();
 }
 
@@ -232,8 +231,8 @@ static void say_end(const struct fit_run *r, const struct fit_job *j)
                   fitrun_name(r, j), last->loss, nothing);
     if (r->eval && !opt.quiet) {
         struct fit_report held = fitlog_evaluate(j->fit, r->eval);
-        tool_warn("%sheld-out rows: loss %.6g, mse %.6g, FVU %.4f, L0 %.1f, dead %zu", fitrun_name(r, j), held.loss,
-                  held.mse, held.fvu, held.l0, held.dead);
+        tool_warn("%sheld-out rows: loss %.6g, mse %.6g, FVU %.4f, L0 %.1f, dead %zu (in none of %" PRIu64 ")",
+                  fitrun_name(r, j), held.loss, held.mse, held.fvu, held.l0, held.dead, held.rows);
     }
 }
 
@@ -258,7 +257,6 @@ int fitrun(struct fit_run *r, char **inputs, size_t n)
 {
     size_t d = r->src.in->d, rows;
     bool failed = false;
-    float *x = mem_align(r->batch * d, sizeof *x);
     if (r->checkpoint)
         fitresume_catch();
     r->rows = shuffle_new(r->buffer, d, (uint64_t)opt.seed, fitrows_next, &r->src);
@@ -267,6 +265,9 @@ int fitrun(struct fit_run *r, char **inputs, size_t n)
     shuffle_rows(r->rows, &rows);
     if (!rows)
         tool_die_data("%s: no rows to fit", stream_name(r->src.in));
+    float *x = mem_align(r->batch * d, sizeof *x);          /* all that is large: now that there are rows */
+    for (size_t j = 0; j < r->jobs; j++)
+        r->job[j].fit = fit_new(&r->job[j].options);
     if (fitresume_wanted(r))
         fitresume_load(r, x);
     else

@@ -17,7 +17,8 @@ struct fit_job {
     double l1;                  /* as given, in --l1-units */
     char *word;                 /* the same, spelled as on the command line */
     char *output, *log_path;
-    struct fit *fit;            /* NULL: ended early, and why: */
+    struct fit_options options;
+    struct fit *fit;            /* NULL: not begun, or ended early, and why: */
     char *failed;
     struct fitlog log;
 };
@@ -30,6 +31,7 @@ struct fit_run {
     size_t batch, buffer;
     uint64_t log_every, every, total;       /* total: rows there will be, 0: not known */
     const char *eval, *init, *checkpoint, *resume;
+    const char *command;        /* as given, quoted for a shell */
     struct opt_reals *l1;       /* the option: narrowed to the fit's own while its history is written */
 
     /* ---- the run ---- */
@@ -37,7 +39,6 @@ struct fit_run {
     uint64_t used;              /* rows so far */
     uint32_t crc;               /* of those used, in their order */
     bool begun, saved;          /* there is something to save; a checkpoint of it is there */
-    double rate;                /* of the last step */
     float *start;               /* (starts, d_model) unit decoder rows that init gave, NULL for none */
     size_t starts;
 };

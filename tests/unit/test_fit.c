@@ -464,15 +464,15 @@ static void check_schedules(void)
     float *x = rows_of(6, N, D);
     struct fit *f = fit_new(&o);
     begin(f, x, N);
-    is_near(fit_rate(f), o.lr / 4, 1e-12, "the rate begins low");
+    is_near(fit_rate(f, f->step), o.lr / 4, 1e-12, "the rate begins low");
     ok(fit_step(f, x, N) == 0, "a step");
     is_near(f->l1, o.l1 / 2, 1e-12, "and so does lambda");
     for (int i = 0; i < 6; i++)
         ok(fit_step(f, x, N) == 0, "a step");
     is_near(f->l1, o.l1, 1e-12, "full lambda");
-    is_near(fit_rate(f), o.lr / 4, 1e-12, "the rate ends low");
+    is_near(fit_rate(f, f->step), o.lr / 4, 1e-12, "the rate ends low");
     f->o.cosine = true;
-    is_near(fit_rate(f), o.lr * (1 - cos(3.14159265358979 / 4)) / 2, 1e-12, "or along a cosine");
+    is_near(fit_rate(f, f->step), o.lr * (1 - cos(3.14159265358979 / 4)) / 2, 1e-12, "or along a cosine");
     f->o.cosine = false;
     fit_free(f);
     free(x);
