@@ -51,7 +51,7 @@ static const struct opt table[] = {
       "proc.scale records it", .numbers = true },
     { OPT_CHOICE, .letter = 't', .name = "type", .var = &o.type, .arg = "TYPE", .help = "store numbers as TYPE",
       .choices = type_names, .shown = "as they come", .numbers = true },
-    { OPT_COUNT, .name = "shuffle", .var = &o.shuffle, .arg = "[=ROWS]", .help = "put the rows in random order (-s): all of "
+    { OPT_COUNT, .name = "shuffle", .var = &o.shuffle, .arg = "[ROWS]", .help = "put the rows in random order (-s): all of "
       "them, by way of a temporary file, or within a window of ROWS in memory", .lo = 1, .hi = 9e15, .shown = "", .numbers = true },
     { .type = OPT_GROUP, .help = "Convert" },
     { OPT_CHOICE, .name = "from", .var = &o.from, .arg = "FORMAT", .help = "what the inputs are: npy or safetensors arrays "

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use lib "$ENV{TOP}/tests/ref";
+use Digest::SHA ();
 use JSON::PP ();
 use RefFiles;
 use RefTest;
@@ -245,5 +246,17 @@ is("@$names", 'row.label row.value row feature label value', 'names of features 
 is(join('|', map { "$_->{feature}:$_->{label}:$_->{'row.label'}" } @$table), '1::fr|3:three:fr', 'and what they are');
 misuse(2, qr/--labels: for --to tsv/, qw(act-cat --labels labels -o no l.saes));
 misuse(3, qr/these are activations/, qw(act-cat --labels labels --to tsv t.saes));
+
+# ---- the programs in saes(5) ----
+
+# They need Python, which nothing here does: after a change of one run both (the writer, act-cat --check of what it writes, the
+# reader on that) and put the new digest here.
+my $page = file_read("$ENV{TOP}/man/man5/saes.5");
+my %digest = (reader => '841a430bcf6ff25e20707d7943db4d1a8722a5fe105058b455a33f440bf8c89a', writer => '64ab304d8caedd6d7a6833311e0e6f6904886ecbeb7b1f6445b031e2d02721c5');
+for ([ reader => 'def batches' ], [ writer => 'def record' ]) {
+    my ($what, $word) = @$_;
+    my ($program) = grep { /^\Q$word\E/m } $page =~ /^\.Bd -literal -offset indent\n(.*?)^\.Ed/msg;
+    is(Digest::SHA::sha256_hex($program // ''), $digest{$what}, "the $what in Python is the one that was tried");
+}
 
 done_testing();
