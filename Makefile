@@ -100,6 +100,13 @@ sanitize:                               ## the suite under address and undefined
 	$(call VARIANT,asan,-fsanitize=address,undefined -fno-sanitize-recover=undefined) test
 tsan:                                   ## the suite under the thread sanitizer
 	$(call VARIANT,tsan,-fsanitize=thread) test
+levels:                                 ## the arithmetic tests with our kernels compiled for one x86-64 level at a time
+	for l in x86-64 x86-64-v2 x86-64-v3 x86-64-v4; do \
+	  case $$l in *-v3) f=avx2;; *-v4) f=avx512f;; *) f=sse2;; esac; grep -qw $$f /proc/cpuinfo || continue; \
+	  $(MAKE) BUILD=build/$$l BIN=build/$$l/prefix CFLAGS="-O2 -DCLONES_AT='\"$$l\"'" arithmetic || exit 1; done
+ARITHMETIC := $(filter-out %_opt %_err %_io %_corpus %_tokenizer,$(UNIT))
+arithmetic: all $(ARITHMETIC)
+	BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run $(ARITHMETIC)
 coverage:                               ## the suite with gcov counters, left in build/coverage
 	$(call VARIANT,coverage,--coverage) test
 
@@ -145,7 +152,7 @@ clean:                                  ## remove what was built
 help:                                   ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all deps deps-dev demo test bench readme sanitize tsan coverage lint install uninstall clean help
+.PHONY: all deps deps-dev demo levels arithmetic test bench readme sanitize tsan coverage lint install uninstall clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

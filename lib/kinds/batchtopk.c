@@ -14,10 +14,7 @@ static void step(struct fit *f)
     batch_end(f);
 }
 
-/* Measured, as all recipes of kinds here are, on a residual stream, a layer of neurons and toy data: see QUALITY in the manual
- * page of sae-fit. Features that have not fired for some tens of batches are put to work, or they stay silent for good. */
-const struct recipe recipe_good = {
-    .name = "good", .about = "the kind that was best when measured, batchtopk, as it is by default",
+static const struct recipe usual = {
     .kind = "batchtopk", .ratio = 8, .rms = true, .batch = 256, .lr = 3e-3, .beta1 = 0.9, .beta2 = 0.999,
     .eps = 6.25e-10, .decay = 0.3, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .k = 32, .aux_k = 256,
     .aux_weight = 1.0 / 32, .dead_window = 10000,
@@ -30,7 +27,7 @@ const struct kind kind_batchtopk = {
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
     .uses = USES_ADAM | USES_LAYERS | USES_CENTER | USES_K | USES_AUX | USES_ORTHO | USES_RECON | USES_CLIP |
             USES_TIED_INIT | USES_RESAMPLE | USES_INIT | USES_SCALE,
-    .usual = &recipe_good,
+    .usual = &usual,
     .screen = kind_screen_threshold,
     .settle = kind_settle_threshold,
     .init = step_init_rows,

@@ -46,7 +46,7 @@ struct recipe {
  * the recipe's own, what it leaves open is the kind's. */
 struct fit_options recipe_options(const struct recipe *r, const struct kind *kind);
 
-/* A current recipe of our choice, of the kind that was best when measured; it is that kind's usual one. */
+/* A current recipe of our choice, of the kind that is best on the whole; it is that kind's usual one. */
 extern const struct recipe recipe_good;
 
 /* The presets, ending with NULL, and their names in the same order. */

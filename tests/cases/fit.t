@@ -123,11 +123,11 @@ for ([ cunningham => '8.6e-4' ], [ sharkey => '0.316' ], [ anthropic => '1.5' ],
 
 {
     my ($code, undef, $err) = tool(qw(sae-fit -b 50 -o plain.sae a.saes));
-    like("$code$err", qr/\A0sae-fit: kind batchtopk, 96 features, 3 of them a row \(-k\); rows scaled to [^\n]*; dead: not fired in 100000 rows\n/,
+    like("$code$err", qr/\A0sae-fit: kind topk, 96 features, 3 of them a row \(-k\); rows scaled to [^\n]*; dead: not fired in 100000 rows\n/,
         'the kind and what goes with it is said');
     runs(@fit, qw(-k 4 -x 2 -o k.sae a.saes));
-    is(st_read('k.sae')->{meta}{kind}, 'batchtopk', '-k alone chooses a top-k kind');
-    misuse(2, qr/--l1 means nothing to kind batchtopk, the one without --kind: name another/, @fit, qw(--l1 0.1 -o x.sae a.saes));
+    is(st_read('k.sae')->{meta}{kind}, 'topk', '-k alone chooses a top-k kind');
+    misuse(2, qr/--l1 means nothing to kind topk, the one without --kind: name another/, @fit, qw(--l1 0.1 -o x.sae a.saes));
     ($code, undef, $err) = tool('sh', '-c', 'cat blind.saes | sae-fit --kind batchtopk -k 3 -x 2 -b 50 -o blind.sae');
     like("$code$err", qr/\A0sae-fit: note: <stdin> does not state how many rows it has, so the rate will not fall at the end: give -n\n/,
         'a rate that falls by default does not refuse a pipe');
@@ -181,8 +181,8 @@ same('a.sae', 'first.sae', 'which makes the file again');
     runs(@fit, qw(--kind relu -x 2 -n 100 --init), $odd, qw(-o odd.sae a.saes));
     for my $json (0, 1) {
         my $out = runs(qw(sae-fit --info), $json ? '--json' : (), 'odd.sae');
-        my ($line) = $json ? JSON::PP->new->decode($out)->{command} : $out =~ /^command\t(.*)$/m;
-        utf8::encode($line) if utf8::is_utf8($line);
+        my ($line) = $json ? JSON::PP->new->utf8->decode($out)->{command} : $out =~ /^command\t(.*)$/m;
+        utf8::encode($line) if $json;
         file_write('pasted', "sae-fit() { printf '%s\\n' \"\$@\"; }\n$line\n");
         my (undef, $words) = tool(qw(bash pasted));
         like($words, qr/^--init\n\Q$odd\E\n--/m, 'the command of --info' . ($json ? ' --json' : '') . ' quotes a name of any bytes');
@@ -250,7 +250,7 @@ for ('--kind relu --l1 0.1 --ortho 0.1 --ortho-kind chunks --clip 1', '--kind re
 
 # ---- where it begins: with a rate of 0 nothing moves ----
 
-my @still = (@fit, qw(--kind relu --lr 0 --l1 0.1 -n 50 -o i.sae));
+my @still = (@fit, qw(--kind relu --l1-by-norm no --lr 0 --l1 0.1 -n 50 -o i.sae));
 my @unit = @truth[ 0 .. 4 ];
 npy_write('rows.npy', '<f4', [ 5, D ], [ map { 3 * $_ } map { @$_ } @unit ]);
 npy_write('columns.npy', '<f8', [ D, 5 ], [ map { my $j = $_; map { $_->[$j] } @unit } 0 .. D - 1 ]);
@@ -344,11 +344,11 @@ my $state = file_read('ck');
 same('x.sae', 'first.sae', 'keeping checkpoints changes nothing');
 runs(@relu, qw(--resume ck -o y.sae a.saes));
 same('y.sae', 'x.sae', 'from the last checkpoint');
-for ([qw(--lr 0.002)], [qw(--seed 3)], [qw(-n 1400)], [qw(--clip 3)]) {
+for ([qw(--lr 0.004)], [qw(--seed 3)], [qw(-n 1400)], [qw(--clip 3)]) {
     misuse(2, qr/--resume ck: $_->[0] is|--resume ck: --(?:rows) is/, @relu, @$_, qw(--resume ck -o y.sae a.saes));
 }
 misuse(2, qr/--resume ck: --l1 is 0.2, in the checkpoint it is 0.1/, @relu, qw(--l1 0.2 --resume ck -o y.sae a.saes));
-misuse(2, qr/--resume ck: --l1-by-norm is given, in the checkpoint it is not given/, @relu, qw(--l1-by-norm yes --resume ck -o y.sae
+misuse(2, qr/--resume ck: --l1-by-norm is no, in the checkpoint it is yes/, @relu, qw(--l1-by-norm no --resume ck -o y.sae
     a.saes));
 misuse(3, qr/held.saes: 300 rows, but the checkpoint has used 1500|not the rows/, @relu, qw(--resume ck -o y.sae held.saes));
 misuse(3, qr/blind.saes: not the rows that the checkpoint has used/, @relu, qw(--resume ck -o y.sae blind.saes));
