@@ -73,7 +73,7 @@ $(LIB_O) $(TOOL_O): | $(filter deps deps-dev,$(MAKECMDGOALS))
 endif
 
 # ---- what it does ----
-demo: all                               ## a real model, a dictionary, its features, one of them ablated: two minutes
+demo: all                               ## a real model, a dictionary, its features, one of them ablated: half a minute
 	PATH="$(abspath $(BIN)):$$PATH" pipelines/demo/run
 
 TESTS := $(wildcard tests/cases/*.t)
@@ -109,6 +109,9 @@ arithmetic: all $(ARITHMETIC)
 	BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run $(ARITHMETIC)
 coverage:                               ## the suite with gcov counters, left in build/coverage
 	$(call VARIANT,coverage,--coverage) test
+
+readme: all                             ## run every command of README.md, slow ones too, and write down what they print
+	README_WRITE=1 README_SLOW=1 BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run -t 3600 tests/cases/readme.t
 
 lint:                                   ## manual pages, shell scripts
 	mandoc -Tlint -Wwarning man/man?/*
@@ -149,7 +152,7 @@ clean:                                  ## remove what was built
 help:                                   ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all deps deps-dev demo levels arithmetic test bench sanitize tsan coverage lint install uninstall clean help
+.PHONY: all deps deps-dev demo levels arithmetic test bench readme sanitize tsan coverage lint install uninstall clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

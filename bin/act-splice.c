@@ -70,12 +70,13 @@ static const struct opt table[] = {
       "diff:TOKEN:TOKEN at the rows as a stream of acts instead", .shown = "", .numbers = true },
     { OPT_STRING, .name = "attack", .var = &o.attack, .arg = "METRIC", .help = "search the vector that, added to all rows, "
       "raises this most, and write it as .npy instead", .shown = "", .numbers = true },
-    { OPT_STRING, .name = "at", .var = &o.at, .arg = "WHERE", .help = "positions the metric is read at: POS, LO:HI or last",
+    { OPT_STRING, .name = "at", .var = &o.at, .arg = "WHERE", .help = "positions the metric is read at: POS, LO:HI, a list "
+      "of these, or last",
       .shown = "last; nll: all", .numbers = true },
     { OPT_REAL, .name = "norm", .var = &o.norm, .arg = "R", .help = "norm of the vector of --attack", .lo = 0, .hi = 1e30,
       .shown = "", .numbers = true },
-    { OPT_STRING, .name = "attack-at", .var = &o.attack_at, .arg = "WHERE", .help = "positions it is added at: POS, LO:HI or "
-      "last", .shown = "all", .numbers = true },
+    { OPT_STRING, .name = "attack-at", .var = &o.attack_at, .arg = "WHERE", .help = "positions it is added at: POS, LO:HI, "
+      "a list of these, or last", .shown = "all", .numbers = true },
     { OPT_COUNT, .name = "iterations", .var = &o.iterations, .arg = "N", .help = "steps of the search, at most", .lo = 0,
       .hi = 1000000, .numbers = true },
     { .type = OPT_END },

@@ -3,9 +3,11 @@
  * One operand: every row with every other one. Two: rows of A with rows of B, a row's own twin included. Signed. */
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
+#include "ground/ranges.h"
 #include "ground/rng.h"
 #include "maths/cosine.h"
 #include "maths/vec.h"
+#include "tools/labels.h"
 #include "tools/saetool.h"
 #include "tools/table.h"
 
@@ -14,21 +16,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RANKS = 16, MATCH_MOST = 1 << 26 };      /* cells of a cost matrix that one-to-one matching may use */
+enum { MATCH_MOST = 1 << 26 };      /* cells of a cost matrix that one-to-one matching may use */
 
 static struct {
-    const char *ranks, *hubs;
-    bool summary, matrix, random, neurons, encoder, match;
+    const char *ranks, *hubs, *features, *labels;
+    bool summary, matrix, random, neurons, encoder, match, lines;
     int64_t hist;
-} o = { .ranks = "1" };
+} o = { .ranks = NULL };
 
 static const struct opt table_of_options[] = {
     { .type = OPT_GROUP, .help = "Which directions" },
     { OPT_FLAG, .name = "encoder", .var = &o.encoder, .help = "encoder rows (of W_enc transposed), not decoder rows" },
     { OPT_FLAG, .name = "neurons", .var = &o.neurons, .help = "against the neuron basis instead of B" },
     { .type = OPT_GROUP, .help = "What to print" },
-    { OPT_STRING, .letter = 'k', .name = "ranks", .var = &o.ranks, .arg = "K[,K...]", .help = "the K-th largest cosine of each "
-      "feature and which feature it is with" },
+    { OPT_STRING, .letter = 'k', .name = "ranks", .var = &o.ranks, .arg = "LIST", .help = "the K-th largest cosine of each "
+      "feature and which feature it is with: numbers and ranges LO-HI", .shown = "1, with -f 1-10" },
+    { OPT_STRING, .letter = 'f', .name = "features", .var = &o.features, .arg = "LIST", .help = "only these features of A, in "
+      "this order, a line a rank", .shown = "all" },
+    { OPT_FLAG, .name = "long", .var = &o.lines, .help = "a line a rank instead of two columns a rank" },
     { OPT_FLAG, .name = "summary", .var = &o.summary, .help = "instead, means, RMS and quantiles over all; mean max cosine "
       "(MMCS) in both directions and one-to-one" },
     { OPT_FLAG, .name = "random", .var = &o.random, .help = "the summary, beside that of random rows of the same shape and "
@@ -40,6 +45,7 @@ static const struct opt table_of_options[] = {
       .lo = 1, .hi = 1e6, .shown = "" },
     { OPT_STRING, .name = "hubs", .var = &o.hubs, .arg = "LO,HI", .help = "instead, of how many features each is the nearest "
       "one, at a cosine from LO to HI", .shown = "" },
+    LABELS_OPTION(&o.labels),
     { .type = OPT_END },
 };
 
@@ -92,38 +98,74 @@ static struct rows random_rows(size_t n, size_t d, uint64_t stream)
 
 /* ---- ranks ---- */
 
-static size_t rank[RANKS], ranks, most_rank;
+static size_t *rank, ranks, most_rank;
 
 static void parse_ranks(size_t limit)
 {
-    for (const char *at = o.ranks;; at++) {
-        char word[24];
-        int64_t v;
-        size_t len = strcspn(at, ",");
-        snprintf(word, sizeof word, "%.*s", (int)(len < 23 ? len : 23), at);
-        if (opt_count(word, &v) || v < 1 || (uint64_t)v > limit)
-            opt_misuse("-k: '%s' is not a rank from 1 to %zu", word, limit);
-        if (ranks == RANKS)
-            opt_misuse("-k: more than %d ranks", RANKS);
-        rank[ranks++] = (size_t)v;
-        most_rank = (size_t)v > most_rank ? (size_t)v : most_rank;
-        if (!*(at += len))
-            return;
-    }
+    struct ranges list;
+    char *few = mem_format("1-%zu", limit < 10 ? limit : 10);
+    if (ranges_parse(&list, o.ranks ? o.ranks : o.features ? few : "1", "a rank", 1, (int64_t)limit))
+        opt_misuse("-k: %s", err_text());
+    rank = ranges_list(&list, &ranks);
+    for (size_t i = 0; i < ranks; i++)
+        most_rank = rank[i] > most_rank ? rank[i] : most_rank;
+    ranges_free(&list);
+    free(few);
+}
+
+/* ---- the features of A that are shown ---- */
+
+static size_t *shown;                   /* (as many as rows are compared) their numbers; NULL: all */
+static struct labels *labels;
+
+static size_t number_of(size_t r)
+{
+    return shown ? shown[r] : r;
+}
+
+/* Those rows of a that -f names. */
+static struct rows choose_rows(const struct rows *a)
+{
+    struct ranges list;
+    struct rows r = { .d = a->d };
+    if (ranges_parse(&list, o.features, "a feature", 0, (int64_t)a->n - 1))
+        opt_misuse("-f: %s", err_text());
+    shown = ranges_list(&list, &r.n);
+    ranges_free(&list);
+    r.x = mem_align(r.n * r.d, sizeof *r.x);
+    for (size_t i = 0; i < r.n; i++)
+        memcpy(r.x + i * r.d, a->x + shown[i] * r.d, r.d * sizeof *r.x);
+    return r;
+}
+
+static void print_feature(struct table *t, size_t feature)
+{
+    table_count(t, feature);
+    if (labels)
+        labels_cell(t, labels, feature);
+}
+
+/* "feature", and with labels "label": how many names that is. */
+static size_t name_feature(const char **names)
+{
+    names[0] = "feature";
+    names[1] = "label";
+    return labels ? 2 : 1;
 }
 
 /* ---- the tables ---- */
 
 static int print_ranks(const struct cosine_stats *s, size_t n)
 {
-    const char *names[1 + 2 * RANKS] = { "feature" };
+    const char **names = mem_alloc(2 + 2 * ranks, sizeof *names);
+    size_t columns = name_feature(names);
     for (size_t i = 0; i < ranks; i++) {
-        names[1 + 2 * i] = mem_format("cos_%zu", rank[i]);
-        names[2 + 2 * i] = mem_format("nearest_%zu", rank[i]);
+        names[columns++] = mem_format("cos_%zu", rank[i]);
+        names[columns++] = mem_format("nearest_%zu", rank[i]);
     }
-    struct table *t = table_create(names, 1 + 2 * ranks);
+    struct table *t = table_create(names, columns);
     for (size_t r = 0; r < n; r++) {
-        table_count(t, r);
+        print_feature(t, number_of(r));
         for (size_t i = 0; i < ranks; i++) {
             table_real(t, s->nearest[r].item[rank[i] - 1].key);
             table_count(t, s->nearest[r].item[rank[i] - 1].order);
@@ -132,17 +174,71 @@ static int print_ranks(const struct cosine_stats *s, size_t n)
     return table_finish(t);
 }
 
-static int print_matrix(const struct rows *a, const struct rows *b)
+/* A line a rank. Neighbors within one dictionary have labels as well. */
+static int print_long(const struct cosine_stats *s, size_t n, bool same)
 {
-    const char **names = mem_alloc(b->n + 1, sizeof *names);
-    names[0] = "feature";
+    const char *names[6];
+    size_t columns = name_feature(names);
+    names[columns++] = "rank";
+    names[columns++] = "neighbor";
+    if (labels && same)
+        names[columns++] = "neighbor_label";
+    names[columns++] = "cosine";
+    struct table *t = table_create(names, columns);
+    for (size_t r = 0; r < n; r++)
+        for (size_t i = 0; i < ranks; i++) {
+            const struct topk_item *near = &s->nearest[r].item[rank[i] - 1];
+            print_feature(t, number_of(r));
+            table_count(t, rank[i]);
+            table_count(t, near->order);
+            if (labels && same)
+                labels_cell(t, labels, near->order);
+            table_real(t, near->key);
+        }
+    return table_finish(t);
+}
+
+/* Of some rows of a dictionary beside all of it: a row is no neighbor of its own. */
+static void leave_out_self(struct cosine_stats *s, size_t n)
+{
+    for (size_t r = 0; r < n; r++) {
+        struct topk *near = &s->nearest[r];
+        size_t at = 0;
+        while (at < near->n && near->item[at].order != number_of(r))
+            at++;
+        if (at < near->n)
+            memmove(&near->item[at], &near->item[at + 1], (near->n - at - 1) * sizeof *near->item);
+    }
+}
+
+static int list_nearest(const struct rows *a, const struct rows *b)
+{
+    struct cosine_stats s;
+    struct rows some = *a;
+    bool same = a == b;
+    if (o.features) {
+        some = choose_rows(a);
+        cosine_all(some.x, some.n, b->x, b->n, b->d, false, most_rank + same, &s);
+        if (same)
+            leave_out_self(&s, some.n);
+    } else {
+        cosine_all(a->x, a->n, b->x, b->n, a->d, same, most_rank, &s);
+    }
+    return o.lines || o.features ? print_long(&s, some.n, same) : print_ranks(&s, some.n);
+}
+
+static int print_matrix(const struct rows *all, const struct rows *b)
+{
+    struct rows a = o.features ? choose_rows(all) : *all;
+    const char **names = mem_alloc(b->n + 2, sizeof *names);
+    size_t columns = name_feature(names);
     for (size_t c = 0; c < b->n; c++)
-        names[c + 1] = mem_format("%zu", c);
-    struct table *t = table_create(names, b->n + 1);
-    for (size_t r = 0; r < a->n; r++) {
-        table_count(t, r);
+        names[columns++] = mem_format("%zu", c);
+    struct table *t = table_create(names, columns);
+    for (size_t r = 0; r < a.n; r++) {
+        print_feature(t, number_of(r));
         for (size_t c = 0; c < b->n; c++)
-            table_real(t, vec_dot(a->x + r * a->d, b->x + c * b->d, a->d));
+            table_real(t, vec_dot(a.x + r * a.d, b->x + c * b->d, a.d));
     }
     return table_finish(t);
 }
@@ -150,12 +246,14 @@ static int print_matrix(const struct rows *a, const struct rows *b)
 /* A row of A that the smaller B leaves without a partner has empty cells. */
 static int print_match(const struct rows *a, const struct rows *b)
 {
-    static const char *const names[] = { "feature", "match", "cos" };
-    size_t *partner = mem_alloc(a->n, sizeof *partner);
+    const char *names[4];
+    size_t columns = name_feature(names), *partner = mem_alloc(a->n, sizeof *partner);
+    names[columns++] = "match";
+    names[columns++] = "cos";
     cosine_match(a->x, a->n, b->x, b->n, a->d, partner);
-    struct table *t = table_create(names, 3);
+    struct table *t = table_create(names, columns);
     for (size_t r = 0; r < a->n; r++) {
-        table_count(t, r);
+        print_feature(t, r);
         if (partner[r] == SIZE_MAX) {
             table_empty(t);
             table_empty(t);
@@ -200,7 +298,9 @@ static void parse_hubs(double *lo, double *hi)
 
 static int print_hubs(const struct cosine_stats *s, size_t na, size_t nb)
 {
-    static const char *const names[] = { "feature", "in_degree" };
+    const char *names[3];
+    size_t columns = name_feature(names);
+    names[columns++] = "in_degree";
     struct topk order = { .k = nb };
     uint64_t *degree = mem_zero(nb, sizeof *degree);
     double lo, hi;
@@ -212,9 +312,9 @@ static int print_hubs(const struct cosine_stats *s, size_t na, size_t nb)
         if (degree[c])
             topk_push(&order, (double)degree[c], c, NULL);
     topk_sort(&order);
-    struct table *t = table_create(names, 2);
+    struct table *t = table_create(names, columns);
     for (size_t i = 0; i < order.n; i++) {
-        table_count(t, order.item[i].order);
+        print_feature(t, order.item[i].order);
         table_count(t, (uint64_t)order.item[i].key);
     }
     topk_free(&order);
@@ -225,13 +325,19 @@ static int print_hubs(const struct cosine_stats *s, size_t na, size_t nb)
 /* ---- --summary ---- */
 
 static const double quantile[] = { 0.05, 0.25, 0.5, 0.75, 0.95 };
-enum { QUANTILES = 5, LINES = 14 + RANKS };
+enum { QUANTILES = 5, OTHERS = 14 };
 
 struct summary {
-    double value[LINES];
-    const char *name[LINES];
+    double *value;                  /* OTHERS + ranks */
+    const char **name;
     size_t n;
 };
+
+static struct summary make_summary(void)
+{
+    struct summary s = { mem_zero(OTHERS + ranks, sizeof *s.value), mem_zero(OTHERS + ranks, sizeof *s.name), 0 };
+    return s;
+}
 
 static void add(struct summary *s, const char *name, double value)
 {
@@ -262,7 +368,7 @@ static void add_best(struct summary *s, double *best, size_t n)
 
 static struct summary summarise(const struct rows *a, const struct rows *b)
 {
-    struct summary s = { .n = 0 };
+    struct summary s = make_summary();
     struct cosine_stats c;
     bool same = a == b;
     cosine_all(a->x, a->n, b->x, b->n, a->d, same, most_rank, &c);
@@ -300,7 +406,7 @@ static struct summary summarise(const struct rows *a, const struct rows *b)
 /* What random directions give, where the law says it: the same lines. */
 static struct summary law_of(const struct rows *a, const struct rows *b)
 {
-    struct summary s = { .n = 0 };
+    struct summary s = make_summary();
     size_t n = b->n - (a == b);
     double at[QUANTILES], mean = NAN;
     add(&s, "mean", 0);
@@ -329,7 +435,7 @@ static int print_summary(const struct rows *a, const struct rows *b)
         random = summarise(&x, a == b ? &x : &y);
         law = law_of(a, b);
     }
-    struct table *t = table_create(names, o.random ? 4 : 2);
+    struct table *t = table_create_keyed(names, o.random ? 4 : 2);
     double sizes[] = { (double)a->n, (double)b->n, (double)a->d, cosine_welch(a->d, a->n) };
     const char *size_names[] = { "rows_a", "rows_b", "d_model", "welch_bound" };
     for (size_t i = 0; i < 4; i++) {
@@ -354,6 +460,12 @@ int main(int argc, char **argv)
     o.summary |= o.random;
     if (o.summary + o.matrix + o.match + (o.hist > 0) + (o.hubs != NULL) > 1)
         opt_misuse("--summary, --random, --matrix, --match, --hist and --hubs exclude each other");
+    if (o.features && (o.summary || o.match || o.hist || o.hubs))
+        opt_misuse("-f goes with -k, --long and --matrix only");
+    if (o.lines && (o.summary || o.matrix || o.match || o.hist || o.hubs))
+        opt_misuse("--long goes with -k and -f only");
+    if (o.labels && (o.summary || o.hist || (o.hubs && (argc > 1 || o.neurons))))
+        opt_misuse("--labels: there is no feature of A to name");
     if (o.neurons && argc > 1)
         opt_misuse("--neurons takes one dictionary");
     struct rows a = load_rows(argv[0]), other = { .n = 0 }, *b = &a;
@@ -373,13 +485,16 @@ int main(int argc, char **argv)
     if (o.random && a.d < 2)
         tool_die_data("%s: directions in one dimension follow no law", argv[0]);
     parse_ranks(b->n - (b == &a));
+    labels = labels_open(o.labels, a.n);
     if (o.matrix)
         return print_matrix(&a, b);
     if (o.match)
         return print_match(&a, b);
     if (o.summary)
         return print_summary(&a, b);
+    if (!o.hist && !o.hubs)
+        return list_nearest(&a, b);
     struct cosine_stats s;
     cosine_all(a.x, a.n, b->x, b->n, a.d, b == &a, most_rank, &s);
-    return o.hist ? print_hist(&s, a.n) : o.hubs ? print_hubs(&s, a.n, b->n) : print_ranks(&s, a.n);
+    return o.hist ? print_hist(&s, a.n) : print_hubs(&s, a.n, b->n);
 }

@@ -17,7 +17,7 @@
 
 static struct {
     struct opt_list edits;
-    const char *file, *at, *token;
+    const char *file, *at, *where, *token;
     bool replace;
 } o;
 
@@ -27,15 +27,15 @@ static const struct opt table[] = {
       "'add F V' (V times the decoder row), 'keep F' (zero all others), 'mean F CODES' (the mean over codes in a file), "
       "'copy F CODES' (their values at the same place), 'silence F' (down to where the encoder reads 0), 'vector V FILE' "
       "(add V times a vector), 'remove F' or 'remove FILE' (all along these directions), 'error ACTS' (another "
-      "reconstruction error); F is all, or features and ranges LO-HI separated by commas; ' @ POS', ' @ LO:HI', "
-      "' @ last', ' @ doc=N', ' @ ctx=N' or ' @ token=STR' behind it says where; may be repeated", .numbers = true },
+      "reconstruction error); F is all, or features and ranges LO-HI separated by commas; ' @ WHERE' behind "
+      "it says where: POS, LO:HI, last, COLUMN=VALUE, token=STR; may be repeated", .numbers = true },
     { OPT_STRING, .letter = 'f', .name = "file", .var = &o.file, .arg = "FILE", .help = "read edits from FILE, one a line, "
       "before those of -e", .numbers = true },
     { .type = OPT_GROUP, .help = "Where" },
     { OPT_STRING, .name = "at", .var = &o.at, .arg = "WHERE", .help = "all edits: only rows at position POS of their context, at "
-      "LO:HI (both ends included), or the last one of each context", .shown = "", .numbers = true },
-    { OPT_STRING, .name = "token", .var = &o.token, .arg = "STR", .help = "all edits: only rows whose token is exactly STR (\\n, \\t, "
-      "\\\\ and \\xHH as tables print them)", .shown = "", .numbers = true },
+      "LO:HI (both ends included) or a list of these, or the last one of each context", .shown = "", .numbers = true },
+    WHERE_OPTION(&o.where, "all edits: only rows"),
+    TOKEN_OPTION(&o.token, "all edits: only rows"),
     { .type = OPT_GROUP, .help = "Output" },
     { OPT_FLAG, .name = "replace", .var = &o.replace, .help = "every row becomes the reconstruction of its (edited) codes",
       .numbers = true },
@@ -88,14 +88,27 @@ static void read_edits(struct edits *e)
 {
     if (o.at && where_at(&e->where, o.at))
         opt_misuse("--at: %s", err_text());
-    if (o.token)
-        where_token(&e->where, o.token);
+    where_options(&e->where, o.where, o.token);
     bool bad = o.file && edits_add_file(e, o.file);
     for (size_t i = 0; i < o.edits.n && !bad; i++)
         bad = edits_add(e, o.edits.item[i]);
     if (bad)
         tool_die();
     edits_settle(e);
+}
+
+/* Zeros that are undone when the rows are encoded again. */
+static void note_returns(const struct edits *e)
+{
+    uint32_t feature;
+    double share;
+    size_t n = edits_return(e, &feature, &share);
+    if (n == 1)
+        tool_warn("note: encoded again, feature %u can come back with %.2g of its value: its encoder row does not undo its "
+                  "decoder row; 'silence %u' leaves nothing", feature, share, feature);
+    else if (n)
+        tool_warn("note: encoded again, %zu of the features set to 0 can come back, feature %u with %.2g of its value: their "
+                  "encoder rows do not undo their decoder rows; 'silence' leaves nothing", n, feature, share);
 }
 
 int main(int argc, char **argv)
@@ -105,6 +118,8 @@ int main(int argc, char **argv)
     struct sae *sae = tool_sae(argv[0]);
     edits_begin(&w.edits, sae);
     read_edits(&w.edits);
+    if (!o.replace)
+        note_returns(&w.edits);
     w.in = tool_open(argc, argv, 1);
     tool_want(w.in, STREAM_ACTS, sae->d_model, argv[0]);
     w.edits.of = stream_name(w.in);

@@ -25,7 +25,7 @@ enum { RESERVE = 20 };                      /* firings sampled for each quantile
 
 static struct {
     int64_t k, width, random, quantiles;
-    const char *features, *model, *hook, *labels, *where, *token, *token_re;
+    const char *features, *model, *hook, *labels, *where, *token, *token_re, *show;
     bool tokens, alive, distinct, logits, counts, values;
 } o = { .k = 10, .width = 10 };
 
@@ -49,8 +49,7 @@ static const struct opt table[] = {
     { OPT_STRING, .letter = 'f', .name = "features", .var = &o.features, .arg = "LIST", .help = "only these features, in this "
       "order: numbers and ranges LO-HI", .shown = "all" },
     { OPT_FLAG, .name = "alive", .var = &o.alive, .help = "features in order of how often they fire, not of their number" },
-    { OPT_STRING, .name = "where", .var = &o.where, .arg = "WORDS", .help = "only firings on these rows, in the words of "
-      "sae-patch(1): doc=3, label=fr, 5:9, last, token= the", .shown = "all" },
+    WHERE_OPTION(&o.where, "only firings on rows"),
     { OPT_FLAG, .name = "distinct", .var = &o.distinct, .help = "among the top at most one row of a context (the best), and one "
       "of those whose text as shown is the same" },
     { OPT_COUNT, .name = "random", .var = &o.random, .arg = "N", .help = "also N firings drawn at random",
@@ -62,6 +61,8 @@ static const struct opt table[] = {
       .lo = 0, .hi = 10000 },
     { OPT_FLAG, .name = "values", .var = &o.values, .help = "also the tokens of each context and the feature's value on each, "
       "as --json has them" },
+    { OPT_STRING, .name = "show", .var = &o.show, .arg = "NAME[,...]", .help = "also these text columns of the firing row, such "
+      "as act-dump --fields carries", .shown = "" },
     LABELS_OPTION(&o.labels),
     { .type = OPT_END },
 };
@@ -217,6 +218,56 @@ static void offer_distinct(struct feature *f, const struct window_row *r, uint32
     f->pending->key = text_key(i, f->pending);
 }
 
+/* ---- --show ---- */
+
+static bool samples;                        /* a column says which rows are samples */
+static const char *shown_field[WINDOW_FIELDS];
+static size_t shown_fields;
+
+/* The columns of contexts, and is one of them there? */
+static const char *const context_columns[] = { "feature", "label", "rank", "value", "doc", "pos", "context", "before", "token",
+    "after", "sample", "count", "density", "tokens", "values", NULL };
+
+static bool context_has(const char *name)
+{
+    if (!strcmp(name, "label"))
+        return o.labels != NULL;
+    if (!strcmp(name, "sample"))
+        return samples;
+    if (!strcmp(name, "context"))
+        return !opt.json;
+    if (!strcmp(name, "tokens") || !strcmp(name, "values"))
+        return opt.json || o.values;
+    if (!strcmp(name, "before") || !strcmp(name, "token") || !strcmp(name, "after"))
+        return opt.json;
+    return true;
+}
+
+/* Is this the name of a column that the table has already? */
+static bool is_taken(const char *name)
+{
+    for (const char *const *column = context_columns; *column; column++)
+        if (!strcmp(name, *column) && context_has(name))
+            return true;
+    for (size_t i = 0; i < shown_fields; i++)
+        if (!strcmp(name, shown_field[i]))
+            return true;
+    return false;
+}
+
+static void choose_fields(void)
+{
+    for (char *at = mem_string(o.show), *next; at; at = next) {
+        if ((next = strchr(at, ',')))
+            *next++ = 0;
+        if (!*at || is_taken(at))
+            opt_misuse(*at ? "--show: there is a column '%s' already" : "--show: a name is missing%s", at);
+        if (shown_fields == WINDOW_FIELDS)
+            opt_misuse("--show: more than %d columns", WINDOW_FIELDS);
+        shown_field[shown_fields++] = at;
+    }
+}
+
 /* ---- the pass ---- */
 
 static void look_at(const struct window_row *r)
@@ -256,35 +307,38 @@ static int add_row(const struct batch *b, size_t i, bool chosen)
     return 0;
 }
 
-/* Is row i of b of the token that is asked about? */
-static bool is_token(const struct batch *b, size_t i)
+/* The token that is asked about: its bytes, or an expression. */
+static struct {
+    char *bytes;
+    size_t len;
+    regex_t re;
+} asked;
+
+static void ask_for_token(void)
 {
-    static char *bytes;
-    static size_t len;
-    static regex_t re;
-    static bool ready;
-    char text[WINDOW_TOKEN + 1];
-    if (!ready && o.token)
-        bytes = where_bytes(o.token, &len);
-    if (!ready && o.token_re && regcomp(&re, o.token_re, REG_EXTENDED | REG_NOSUB))
+    if (o.token)
+        asked.bytes = where_bytes(o.token, &asked.len);
+    if (o.token_re && regcomp(&asked.re, o.token_re, REG_EXTENDED | REG_NOSUB))
         opt_misuse("--token-re: '%s' is not a regular expression", o.token_re);
-    ready = true;
-    if (!b)
-        return false;
+}
+
+static bool is_asked_for(const struct batch *b, size_t i)
+{
+    char text[WINDOW_TOKEN + 1];
+    size_t len;
     if (o.token) {
-        size_t n;
-        const uint8_t *own = batch_text(b, i, &n);
-        return n == len && !memcmp(own ? own : (const uint8_t *)"", bytes, n);
+        const uint8_t *own = batch_text(b, i, &len);
+        return len == asked.len && (!len || !memcmp(own, asked.bytes, len));
     }
     text[window_text(b, i, text)] = 0;
-    return !regexec(&re, text, 0, NULL, 0);
+    return !regexec(&asked.re, text, 0, NULL, 0);
 }
 
 static struct tokenstat tokens;
 
 static int count_row(const struct batch *b, size_t i)
 {
-    bool here = on_token && is_token(b, i);
+    bool here = on_token && is_asked_for(b, i);
     rows++;
     token_rows += here;
     for (uint32_t j = b->ptr[i]; j < b->ptr[i + 1]; j++) {
@@ -320,8 +374,7 @@ static void read_all(struct stream_in *in)
     struct where where = { .n = 0 };
     uint64_t section = 0;
     const struct batch *b, *next;
-    if (o.where && where_words(&where, o.where))
-        opt_misuse("--where: %s", err_text());
+    where_options(&where, o.where, NULL);
     struct where_ahead ahead = { .in = in, .look = where.last };
     while (where_ahead(&ahead, &b, &next)) {
         if (b->section != section)
@@ -340,21 +393,23 @@ static void read_all(struct stream_in *in)
 /* ---- printing ---- */
 
 static struct table *out;
-static bool samples;                        /* a column says which rows are samples */
 
-/* Begin a table of these columns; of those in the list `some` only the ones that are switched on. */
-static void begin_table(const char *const *names, const char *const *some, const bool *on)
+/* Begin a table of those of these columns that it has, and then the `more` that --show names. */
+static void begin_table(const char *const *names, bool (*has)(const char *), size_t more)
 {
-    static const char *column[20];
+    static const char *column[16 + WINDOW_FIELDS];
     size_t n = 0;
-    for (; *names; names++) {
-        bool off = false;
-        for (size_t i = 0; some[i]; i++)
-            off |= !strcmp(some[i], *names) && !on[i];
-        if (!off)
+    for (; *names; names++)
+        if (has(*names))
             column[n++] = *names;
-    }
+    for (size_t i = 0; i < more; i++)
+        column[n++] = shown_field[i];
     out = table_create(column, n);
+}
+
+static bool has_label(const char *name)
+{
+    return labels || strcmp(name, "label");
 }
 
 static void print_feature(size_t i)
@@ -417,6 +472,10 @@ static void print_context(size_t i, size_t rank, const struct context *c, const 
     print_density(i);
     if (c->around)
         print_around(c);
+    for (size_t f = 0; f < shown_fields; f++) {
+        uint32_t from = f ? c->field_end[f - 1] : 0;
+        table_bytes(out, c->field + from, c->field_end[f] - from);
+    }
 }
 
 static int by_value(const void *a, const void *b)
@@ -442,11 +501,7 @@ static void print_contexts(size_t i, struct feature *f)
 
 static void print_all_contexts(void)
 {
-    static const char *const names[] = { "feature", "label", "rank", "value", "doc", "pos", "context", "before", "token",
-        "after", "sample", "count", "density", "tokens", "values", NULL };
-    static const char *const some[] = { "label", "sample", "context", "before", "token", "after", "tokens", "values", NULL };
-    const bool on[] = { labels, samples, !opt.json, opt.json, opt.json, opt.json, opt.json || o.values, opt.json || o.values };
-    begin_table(names, some, on);
+    begin_table(context_columns, context_has, shown_fields);
     for (size_t k = 0; k < shown; k++)
         if (feature[order[k]])
             print_contexts(order[k], feature[order[k]]);
@@ -474,7 +529,7 @@ static void print_all_tokens(void)
 {
     static const char *const names[] = { "feature", "label", "rank", "token", "tok", "count", "share", "mean", "max",
         "density", NULL };
-    begin_table(names, (const char *const[]){ "label", NULL }, (const bool[]){ labels });
+    begin_table(names, has_label, 0);
     tokenstat_sort(&tokens);
     for (size_t k = 0; k < shown; k++)
         print_tokens(order[k]);
@@ -484,7 +539,7 @@ static void print_all_tokens(void)
 static void print_counts(void)
 {
     static const char *const names[] = { "feature", "label", "count", "density", "mean", "max", NULL };
-    begin_table(names, (const char *const[]){ "label", NULL }, (const bool[]){ labels });
+    begin_table(names, has_label, 0);
     for (size_t k = 0; k < shown; k++) {
         const struct tally *t = &fired[order[k]];
         print_feature(order[k]);
@@ -514,7 +569,7 @@ static void print_firing_on_token(void)
         if (on_token[order[k]].count)
             topk_push(&best, f1_of(order[k]), order[k], NULL);
     topk_sort(&best);
-    begin_table(names, (const char *const[]){ "label", NULL }, (const bool[]){ labels });
+    begin_table(names, has_label, 0);
     for (size_t k = 0; k < best.n; k++) {
         size_t i = best.item[k].order;
         const struct tally *t = &on_token[i];
@@ -546,7 +601,7 @@ static int list_logits(int argc, char **argv)
     if (argc != 1)
         opt_misuse("--logits reads a dictionary: name its file");
     if (o.tokens || o.counts || o.token || o.token_re || o.alive || o.distinct || o.random || o.quantiles || o.where || o.values ||
-        opt_given(&o.width))
+        o.show || opt_given(&o.width))
         opt_misuse("--logits goes with -k, -f, -m, -p and --labels only");
     struct sae *sae = tool_sae(argv[0]);
     m = sae->d_sae;
@@ -564,12 +619,14 @@ static void check_options(void)
         opt_misuse("-%c goes with --logits", o.model ? 'm' : 'p');
     if (o.tokens + o.counts + (o.token || o.token_re) > 1 || (o.token && o.token_re))
         opt_misuse("--tokens, --counts, --token and --token-re exclude each other");
-    if (instead && (samples || o.distinct || o.values || opt_given(&o.width)))
-        opt_misuse("--%s goes with none of --random, --quantiles, --distinct, --values and -w",
+    if (instead && (samples || o.distinct || o.values || o.show || opt_given(&o.width)))
+        opt_misuse("--%s goes with none of --random, --quantiles, --distinct, --values, --show and -w",
                    o.tokens ? "tokens" : o.counts ? "counts" : o.token ? "token" : "token-re");
     if ((o.token || o.token_re) && o.alive)
         opt_misuse("--token and --token-re have an order of their own: --alive does not go with them");
-    is_token(NULL, 0);
+    ask_for_token();
+    if (o.show)
+        choose_fields();
 }
 
 int main(int argc, char **argv)
@@ -586,7 +643,7 @@ int main(int argc, char **argv)
     feature = mem_zero(m, sizeof *feature);
     if (o.token || o.token_re)
         on_token = mem_zero(m, sizeof *on_token);
-    window_init(&win, (size_t)o.width);
+    window_init(&win, (size_t)o.width, shown_field, shown_fields);
     read_all(in);
     stream_close(in);
     if (on_token && !token_rows)

@@ -210,19 +210,24 @@ static int do_error(const struct reading *r)
     return go_along(r, STREAM_ACTS);
 }
 
-/* pi_i falls by a_i = <e_i, d_i> (times e^r_i in gated dictionaries) when x loses d_i: x - (f_i / a_i) d_i has pi_i = 0.
- * [Cunningham 2023, the less-than-rank-one ablation] */
+/* How far pi_i falls when x loses d_i: <e_i, d_i>, times e^r_i in gated dictionaries. */
+static double fall(const struct sae *s, uint32_t i)
+{
+    size_t d = s->d_model;
+    return vec_dot_wide(s->w_enc + i * d, s->w_dec + i * d, d) * (s->r_mag ? exp(s->r_mag[i]) : 1);
+}
+
+/* With a_i = fall(i), x - (f_i / a_i) d_i has pi_i = 0. [Cunningham 2023, the less-than-rank-one ablation] */
 static int do_silence(const struct reading *r)
 {
     const struct sae *s = r->e->sae;
-    size_t d = s->d_model;
     if (!s->w_enc || s->w_inner[0])
         return err_usage("the dictionary's encoder is not one matrix");
     map_all(r, true, 0, 0);
     r->edit->afresh = true;
     for (size_t j = 0; j < r->edit->n; j++) {
         uint32_t i = r->edit->feature[j];
-        double a = vec_dot_wide(s->w_enc + i * d, s->w_dec + i * d, d) * (s->r_mag ? exp(s->r_mag[i]) : 1);
+        double a = fall(s, i);
         if (!(a > 1e-6))
             return err_usage("feature %u: its encoder does not fall along its decoder row", (unsigned)i);
         r->edit->scale[j] = (float)(1 - 1 / a);
@@ -571,6 +576,23 @@ static int choose(struct edits *e, const struct batch *b, const struct batch *ne
             any |= of[i] &= here[i];
     }
     return any;
+}
+
+size_t edits_return(const struct edits *e, uint32_t *feature, double *share)
+{
+    const struct sae *s = e->sae;
+    size_t n = 0;
+    *share = 0;
+    if (!s->w_enc || s->w_inner[0])
+        return 0;
+    for (size_t k = 0; k < e->n; k++)
+        for (size_t j = 0; e->list[k].act == EDIT_MAP && !e->list[k].afresh && j < e->list[k].n; j++) {
+            double left = e->list[k].scale[j] == 0 && e->list[k].shift[j] == 0 ? 1 - fall(s, e->list[k].feature[j]) : 0;
+            n += left > 1e-3;
+            if (left > 1e-3 && left > *share)
+                *share = left, *feature = e->list[k].feature[j];
+        }
+    return n;
 }
 
 int edits_rows(struct edits *e, const struct batch *b, const struct batch *next, bool replace, float *x, bool *changed)

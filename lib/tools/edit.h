@@ -54,6 +54,11 @@ int edits_add_file(struct edits *e, const char *path) ERR_CHECKED;
 /* After the last edit, before the first row. */
 void edits_settle(struct edits *e);
 
+/* Features that an edit sets to 0 and that can fire again when x' is encoded: x - f d has pi = f (1 - <e, d>), plus what
+ * other features did. Returns how many have 1 - <e, d> above 0.001, and the one with most of it. 0 where the encoder is not
+ * one matrix. */
+size_t edits_return(const struct edits *e, uint32_t *feature, double *share);
+
 /* The rows of b with all edits done, x (n, d_model); changed (n) says which differ from b->x. With `replace` every row
  * begins as its reconstruction. next: the first row behind b (NULL: none; not looked at unless e->last). Runs on the
  * pool. Returns 0, or -1 and a sentence. */

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void window_init(struct window *w, size_t width)
+void window_init(struct window *w, size_t width, const char *const *field, size_t fields)
 {
-    *w = (struct window){ .width = width, .cap = 2 * width + 1 };
+    *w = (struct window){ .width = width, .cap = 2 * width + 1, .field = field, .fields = fields };
+    w->scratch = mem_alloc(1 + fields, WINDOW_TOKEN);
     w->ring = mem_zero(w->cap, sizeof *w->ring);
 }
 
@@ -35,14 +36,13 @@ void window_free(struct window *w)
 {
     window_clear(w);
     free(w->ring);
+    free(w->scratch);
 }
 
-size_t window_text(const struct batch *b, size_t i, char *to)
+/* A text as it is kept, into `to`: its length. */
+static size_t cut_text(const uint8_t *text, size_t len, char *to)
 {
-    size_t len, n = WINDOW_TOKEN - 3;
-    const uint8_t *text = batch_text(b, i, &len);
-    if (!b->text_end)
-        return b->tok ? (size_t)snprintf(to, WINDOW_TOKEN, " %u", b->tok[i]) : 0;
+    size_t n = WINDOW_TOKEN - 3;
     if (len <= WINDOW_TOKEN) {
         if (len)
             memcpy(to, text, len);
@@ -53,6 +53,15 @@ size_t window_text(const struct batch *b, size_t i, char *to)
     memcpy(to, text, n);
     memcpy(to + n, "...", 3);
     return n + 3;
+}
+
+size_t window_text(const struct batch *b, size_t i, char *to)
+{
+    size_t len;
+    const uint8_t *text = batch_text(b, i, &len);
+    if (b->text_end)
+        return cut_text(text, len, to);
+    return b->tok ? (size_t)snprintf(to, WINDOW_TOKEN, " %u", b->tok[i]) : 0;
 }
 
 static size_t count_wanted(const struct batch *b, size_t i, const bool *wanted)
@@ -73,18 +82,38 @@ static void copy_wanted(struct window_row *r, const struct batch *b, size_t i, c
         }
 }
 
-/* One block: the row, its codes, its text. */
-static struct window_row *make_row(const struct batch *b, size_t i, size_t nnz, const bool *wanted)
+/* The texts of a row behind each other into scratch; where each ends in end[1 + fields]. */
+static int gather_texts(struct window *w, const struct batch *b, size_t i, uint32_t *end)
 {
-    char text[WINDOW_TOKEN];
-    size_t len = window_text(b, i, text);
-    struct window_row *r = mem_alloc(sizeof *r + nnz * (sizeof *r->idx + sizeof *r->val) + len, 1);
-    *r = (struct window_row){ .nnz = (uint32_t)nnz, .len = (uint32_t)len };
+    size_t at = window_text(b, i, w->scratch), len;
+    end[0] = (uint32_t)at;
+    for (size_t f = 0; f < w->fields; f++) {
+        const struct column *c = batch_column(b, w->field[f]);
+        if (!c || c->rule != COLUMN_TEXT)
+            return err_data("no column %s of text", w->field[f]);
+        const uint8_t *text = column_text(b, c, i, &len);
+        at += cut_text(text, len, w->scratch + at);
+        end[f + 1] = (uint32_t)at;
+    }
+    return 0;
+}
+
+/* One block: the row, its codes, its texts. */
+static struct window_row *make_row(struct window *w, const struct batch *b, size_t i, size_t nnz, const bool *wanted)
+{
+    uint32_t end[1 + WINDOW_FIELDS];
+    if (gather_texts(w, b, i, end))
+        return NULL;
+    size_t ends = 1 + w->fields, bytes = end[w->fields];
+    struct window_row *r = mem_alloc(sizeof *r + (2 * nnz + ends) * sizeof *r->idx + bytes, 1);
+    *r = (struct window_row){ .nnz = (uint32_t)nnz, .len = end[0] };
     r->idx = (uint32_t *)(r + 1);
     r->val = (float *)(r->idx + nnz);
-    r->text = (char *)(r->val + nnz);
+    r->end = (uint32_t *)(r->val + nnz);
+    r->text = (char *)(r->end + ends);
     copy_wanted(r, b, i, wanted);
-    memcpy(r->text, text, len);
+    memcpy(r->end, end, ends * sizeof *end);
+    memcpy(r->text, w->scratch, bytes);
     return r;
 }
 
@@ -96,7 +125,9 @@ int window_push(struct window *w, const struct batch *b, size_t i, const bool *w
     if (nnz && w->pairs + nnz > WINDOW_PAIRS)
         return err_data("more than %d codes in %zu rows that follow each other: ask for fewer features or a smaller width",
                         WINDOW_PAIRS, w->cap);
-    struct window_row *r = make_row(b, i, nnz, wanted);
+    struct window_row *r = make_row(w, b, i, nnz, wanted);
+    if (!r)
+        return -1;
     r->row = w->end;
     r->doc = b->doc ? b->doc[i] : 0;
     r->ctx = b->ctx ? b->ctx[i] : 0;
@@ -127,13 +158,22 @@ static float value_of(const struct window_row *r, uint32_t feature)
     return lo < r->nnz && r->idx[lo] == feature ? r->val[lo] : 0;
 }
 
-static struct context *make_context(size_t tokens, size_t bytes, bool around)
+/* One block: the context, its numbers, its texts, those of the peak's fields. */
+static struct context *make_context(const struct window *w, const struct window_row *peak, size_t tokens, size_t bytes,
+                                    bool around)
 {
-    struct context *c = mem_alloc(sizeof *c + tokens * (sizeof *c->end + (around ? sizeof *c->around : 0)) + bytes, 1);
-    *c = (struct context){ .tokens = (uint32_t)tokens, .bytes = (uint32_t)bytes };
+    size_t numbers = tokens * (around ? 2 : 1) + w->fields, fields = peak->end[w->fields] - peak->len;
+    struct context *c = mem_alloc(sizeof *c + numbers * sizeof *c->end + bytes + fields, 1);
+    *c = (struct context){ .tokens = (uint32_t)tokens, .bytes = (uint32_t)bytes, .len = peak->len, .row = peak->row,
+                           .doc = peak->doc, .ctx = peak->ctx, .pos = peak->pos };
     c->end = (uint32_t *)(c + 1);
     c->around = around ? (float *)(c->end + tokens) : NULL;
-    c->text = (char *)(c->end + tokens * (around ? 2 : 1));
+    c->field_end = c->end + numbers - w->fields;
+    c->text = (char *)(c->end + numbers);
+    c->field = c->text + bytes;
+    for (size_t f = 0; f < w->fields; f++)
+        c->field_end[f] = peak->end[f + 1] - peak->len;
+    memcpy(c->field, peak->text + peak->len, fields);
     return c;
 }
 
@@ -147,13 +187,9 @@ struct context *window_context(const struct window *w, uint64_t row, uint32_t fe
         hi++;
     for (uint64_t r = lo; r < hi; r++)
         bytes += window_at(w, r)->len;
-    struct context *c = make_context(hi - lo, bytes, around);
-    const struct window_row *peak = window_at(w, row);
+    struct context *c = make_context(w, window_at(w, row), hi - lo, bytes, around);
     c->value = value;
-    c->row = row;
-    c->doc = peak->doc, c->ctx = peak->ctx, c->pos = peak->pos;
     c->peak = (uint32_t)(row - lo);
-    c->len = peak->len;
     bytes = 0;
     for (uint64_t r = lo; r < hi; r++) {
         const struct window_row *from = window_at(w, r);

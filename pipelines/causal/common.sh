@@ -45,12 +45,12 @@ fit() { # HOOK SAE-FIT-OPTIONS...
 }
 # What features are looked for in.
 the_sae() { # HOOK
-  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind tied -x "$RATIO" --l1 0.5 --normalize none --epochs 4 --decay 0.2; fi
+  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind topk -x "$RATIO" -k 32; fi
 }
 
 # Features that a reader can name: their largest values in 12 different contexts are on one and the same word or ending.
 nameable() { # CODES: lines `feature token value contexts`, the clearest first
-  sae-topk -k 12 --distinct -w 0 "$1" | awk -F '\t' -v OFS='\t' '
+  sae-topk -k 12 --distinct "$1" | awk -F '\t' -v OFS='\t' '
     NR > 1 && match($6, /<<.*>>/) {
       token = substr($6, RSTART + 2, RLENGTH - 4)
       if ($2 == 1) { first[$1] = token; value[$1] = $3 }

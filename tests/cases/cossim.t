@@ -62,6 +62,55 @@ near($_->{cos_1}, 1, "A A: at 1 (feature $_->{feature})") for @self[ 0, 5, 29 ];
 my @json = map { JSON::PP->new->decode($_) } split /\n/, runs(qw(sae-cossim --json -k 2 a.sae));
 is(join(' ', map { "$_->{cos_2} $_->{nearest_2}" } @json), join(' ', map { "$_->{cos_2} $_->{nearest_2}" } table(qw(-k 2 a.sae))), '--json');
 
+# ---- some features, a line a rank, labels ----
+
+# Lines "feature rank neighbor" and cosines that --long or -f should give.
+sub check_long {
+    my ($cosines, $same, $features, $ranks, @args) = @_;
+    my $nearest = cosine_ranks($cosines, $same);
+    my @want = map { my $f = $_; map { [ $f, $_, @{ $nearest->[$f][ $_ - 1 ] }[ 1, 0 ] ] } @$ranks } @$features;
+    my @table = table(@args);
+    is(join("\n", map { "@$_{qw(feature rank neighbor)}" } @table), join("\n", map { "@$_[0 .. 2]" } @want), "@args: a line a rank");
+    all_near([ map { [ $_->{cosine} ] } @table ], [ map { [ $_->[3] ] } @want ], 'and cosines');
+}
+check_long($within, 1, [7], [ 1 .. 10 ], qw(-f 7 a.sae));
+check_long($within, 1, [ 9, 0, 1, 2, $m - 1 ], [ 1, 2, 3, $m - 1 ], '-f', '9,0-2,1,' . ($m - 1), '-k', '1-3,' . ($m - 1), 'a.sae');
+check_long($between, 0, [ 4, 3 ], [ 1 .. $n ], qw(-k all -f), '4,3', 'a.sae', 'b.sae');
+check_long($within, 1, [ 0 .. $m - 1 ], [ 2, 1 ], qw(--long -k), '2,1', 'a.sae');
+check_long(cosines($s->{dec}, $basis), 0, [5], [ 1 .. 10 ], qw(--neurons -f 5 a.sae));
+sae_write('few.sae', sae_random('relu', $d, 3));
+is(scalar(table(qw(-f 0 few.sae))), 2, '-f: as many neighbors as there are');
+{
+    my %same = %$s;                                             # three equal rows: a feature is not its own neighbor
+    $same{dec} = [ @{ $s->{dec} } ];
+    @{ $same{dec} }[ 3, 8 ] = ($same{dec}[11]) x 2;
+    sae_write('same.sae', \%same);
+    is(join(' ', map { "$_->{feature}>$_->{neighbor}" } table(qw(-f), '3,8,11', '-k', '1,2', 'same.sae')), '3>8 3>11 8>3 8>11 11>3 11>8',
+        'nor where others are equal to it');
+}
+my @some = table(qw(--matrix -f 7-8 a.sae b.sae));
+all_near([ map { my $r = $_; [ map { $r->{$_} } 0 .. $n - 1 ] } @some ], [ @$between[ 7, 8 ] ], '--matrix -f');
+is(join(' ', map { $_->{feature} } @some), '7 8', 'and their numbers');
+file_write('names', "7\tseven\n0\tzero\n");
+my %label = (0 => 'zero', 7 => 'seven');
+for my $args ([], ['--long'], [qw(-f 5-8)], ['--matrix'], [qw(--hubs), '-1,1']) {
+    my ($names, $table) = tsv_read(scalar runs('sae-cossim', @$args, qw(--labels names a.sae)));
+    is("@$names[0, 1]", 'feature label', "--labels @$args");
+    is(scalar(grep { $_->{label} ne ($label{ $_->{feature} } // '') } @$table), 0, 'the right ones');
+    is(scalar(grep { $_->{neighbor_label} ne ($label{ $_->{neighbor} } // '') } @$table), 0, 'of neighbors too') if grep { $_ eq 'neighbor_label' } @$names;
+}
+is(scalar(grep { $_->{label} ne ($label{ $_->{feature} } // '') } table(qw(--match --labels names a.sae b.sae))), 0, '--match --labels');
+my ($summary) = map { JSON::PP->new->decode($_) } runs(qw(sae-cossim --summary --json a.sae));
+is(join("\n", map { "$_ $summary->{$_}" } grep { defined $summary->{$_} } sort keys %$summary), join("\n", map { "$_->{statistic} $_->{value}" }
+    sort { $a->{statistic} cmp $b->{statistic} } map { { %$_, value => $_->{measured} } } grep { $_->{measured} ne 'nan' } table(qw(--summary a.sae))),
+    '--summary --json: one object');
+($summary) = map { JSON::PP->new->decode($_) } runs(qw(sae-cossim --random --json a.sae));
+is(join(' ', sort keys %{ $summary->{rms} }), 'law measured random', 'with --random an object a statistic');
+misuse(2, qr/-f: '30' is not a feature from 0 to 29/, qw(sae-cossim -f 30 a.sae));
+misuse(2, qr/-k: '30' is not a rank from 1 to 29/, qw(sae-cossim -k 30 a.sae));
+misuse(2, qr/-f goes with/, qw(sae-cossim -f 3 --summary a.sae));
+misuse(2, qr/--long goes with/, qw(sae-cossim --long --matrix a.sae));
+
 # ---- histogram and hubs ----
 
 for ([ $within, 1, 'a.sae' ], [ $between, 0, 'a.sae', 'b.sae' ]) {

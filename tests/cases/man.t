@@ -17,7 +17,8 @@ use Test::More;
 my $top = $ENV{TOP};
 my @tools = map { m{([^/]+)\.c$} } sort glob "$top/bin/*.c";
 my %page = map { m{([^/]+)\.\d$} => $_ } glob "$top/man/man*/*.[0-9]";
-my @order = qw(act-dump act-cat act-toy sae-fit sae-encode sae-cossim sae-stat sae-topk sae-patch act-splice saes saetools);
+my @order = qw(act-dump act-cat act-toy sae-fit sae-encode sae-cossim sae-stat sae-topk sae-patch act-splice saes saetools
+    saetools-cookbook);
 
 # ---- the source of a page ----
 
@@ -84,12 +85,16 @@ sub help_options {
 }
 
 sub commands {
-    my ($literal, @commands) = (0);
+    my ($literal, $open, @commands) = (0, 0);
     for (section($_[0], 'EXAMPLES')) {
-        $literal = 1 if /^\.Bd -literal/;
+        ($literal, $open) = (1, 0) if /^\.Bd -literal/;
         $literal = 0 if /^\.Ed/;
-        push @commands, "$1\n" if $literal && plain($_) =~ /^\$ (.*)/;
-        $commands[-1] .= plain($_) . "\n" if $literal && @commands && /^[^.\$]/ && $commands[-1];
+        if ($literal && plain($_) =~ /^\$ (.*)/) {
+            push @commands, "$1\n";
+            $open = 1;
+        } elsif ($open && $literal && /^[^.]/) {
+            $commands[-1] .= plain($_) . "\n";
+        }
     }
     return @commands;
 }
@@ -106,7 +111,7 @@ sub shell {
 
 # ---- form ----
 
-is(join(' ', sort keys %page), join(' ', sort @tools, qw(saes saetools)), 'every tool has a page, and every page its subject');
+is(join(' ', sort keys %page), join(' ', sort @tools, qw(saes saetools saetools-cookbook)), 'every tool has a page, and every page its subject');
 is(join(' ', sort @order), join(' ', sort keys %page), 'the examples of every page are run');
 my $mandoc = grep { -x "$_/mandoc" } split /:/, $ENV{PATH};
 for my $name (@order) {
@@ -138,6 +143,10 @@ for my $tool (@tools) {
 # ---- examples ----
 
 symlink "$top/pipelines/demo", 'demo' or BAIL_OUT("demo: $!");
+# What the cookbook has from elsewhere: 40 documents of 10 rows, and their tokens.
+srand 5;
+npy_write('rows.npy', '<f4', [ 400, 8 ], [ map { gauss() } 1 .. 3200 ]);
+npy_write('ids.npy', '<i4', [ 40, 10 ], [ map { 1 + int rand 4000 } 1 .. 400 ]);
 for my $name (@order) {
     my @commands = commands($name);
     cmp_ok(scalar @commands, '>', 0, "$name: has examples");
@@ -242,12 +251,12 @@ for my $sae (qw(tied.sae untied.sae)) {
 cmp_ok(scalar(shell("sae-encode tied.sae few.saes | sae-topk -f $feature") =~ /^\d/mg), '>', 0,
     "feature $feature fires");
 same("and is gone when zeroed", "sae-patch -e 'zero $feature' tied.sae few.saes | sae-encode --min 1e-5 tied.sae |
-    sae-topk -f $feature", "printf 'feature\\trank\\tvalue\\tdoc\\tpos\\tcontext\\n'");
+    sae-topk -f $feature", "printf 'feature\\trank\\tvalue\\tdoc\\tpos\\tcontext\\tcount\\tdensity\\n'");
 
 # sae-patch: what comes back of an untied feature that was zeroed
 ($feature) = shell('sae-encode untied.sae few.saes | sae-topk --alive -k 1') =~ /^(\d+)\t1\t/m;
 shell("sae-encode -o codes1.saes untied.sae few.saes
-    sae-patch -e 'zero $feature' untied.sae few.saes | sae-encode -o codes2.saes untied.sae");
+    sae-patch -q -e 'zero $feature' untied.sae few.saes | sae-encode -o codes2.saes untied.sae");
 my ($before, $after) = map { [ map { $_->{$feature} // 0 } @{ stream_read($_)->[0]{codes} } ] } qw(codes1.saes codes2.saes);
 my $untied = st_read('untied.sae');
 my ($e, $d) = ([ map { $_->[$feature] } @{ st_rows($untied, 'W_enc') } ], st_rows($untied, 'W_dec')->[$feature]);
@@ -286,6 +295,7 @@ my %is_kind = map { $_ => 1 } split /\|/, $fit{'--kind KIND'} =~ s/;.*//r;
 is(join(' ', sort keys %recipe), join(' ', sort keys %is_kind, split /\|/, $fit{'--preset NAME'}),
     'the tables have all kinds and presets');
 my %short_of = ('-k' => '--k', '-b' => '--batch');
+my @tensors;
 for my $name (sort keys %recipe) {
     next if $name =~ /^(?:ica|nmf|rica)$/;      # slow with as many dimensions
     shell('sae-fit ' . ($is_kind{$name} ? '--kind' : '--preset') . " $name -q -n 64 -o recipe.sae few.saes");
@@ -307,7 +317,15 @@ for my $name (sort keys %recipe) {
         push @bad, "$option is $have, not $value" if $have =~ /^[\d.]/ ? $have != $value : $have ne $value;
     }
     is("@bad", '', "the recipe of $name is as the page has it");
+    push @tensors, keys %{ st_read('recipe.sae')->{tensor} };
 }
+
+# saetools(7): the tensors of a dictionary
+shell('sae-fit --kind relu --enc-layers 2 -q -n 64 -o recipe.sae few.saes');
+push @tensors, keys %{ st_read('recipe.sae')->{tensor} };
+my %tensor = map { /^\.It Li (\w+) Ta / ? ($1 => 1) : () } section('saetools', 'SAE FILES');
+cmp_ok(scalar keys %tensor, '>', 8, 'the table has the tensors');
+is(join(' ', sort keys %{ { map { $_ => 1 } @tensors } }), join(' ', sort keys %tensor), 'those that dictionaries hold, and no others');
 
 # sae-cossim
 my ($names, $table) = tsv_read(scalar runs('sae-cossim', '-k', '1,10', 'tied.sae', 'tied.sae'));

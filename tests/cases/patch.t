@@ -176,6 +176,79 @@ misuse(1, qr/: none: cannot open/, qw(sae-patch -e), 'copy 1 none', qw(s.sae bas
 stream_write('bare', 'acts', $d, $x);
 misuse(3, qr/: bare: no column pos/, qw(sae-patch -e), 'zero 1 @ 3', qw(s.sae bare));
 
+# Any column chooses rows: one of text, one of numbers; --where takes what stands behind an edit's @.
+{
+    my @label = map { ('fr', 'de', 'fr de', '')[ $_ % 4 ] } 0 .. 9;
+    my @score = map { $_ - 3 } 0 .. 9;
+    my @from = ([ 0 .. 3 ], [ 4 .. 9 ]);
+    my @batches = map {
+        my @i = @$_;
+        my ($n, $text, @end) = (scalar @i, '');
+        for (@i) {
+            $text .= $label[$_];
+            push @end, length $text;
+        }
+        { n => $n, cols => [ [ 'x', 'f32', [ $n, $d ], [ map { @{ $x->[$_] } } @i ] ],
+            [ 'label', 'u8', [ length $text ], \$text, 'text' ], [ 'label_end', 'u32', [$n], \@end ],
+            [ 'score', 'i32', [$n], [ @score[@i] ], 'row' ], [ 'ctx', 'u32', [$n], [ (1) x $n ] ] ] }
+    } @from;
+    my %header = (v => 1, kind => 'acts', d => $d, dtype => 'f32');
+    file_write('labels.saes', stream_bytes(\%header, \@batches));
+    my @ten = @$x[ 0 .. 9 ];
+    for ([ 'label=fr', sub { $label[ $_[0] ] eq 'fr' } ], [ 'label=fr\\ de', sub { $label[ $_[0] ] eq 'fr de' } ],
+        [ 'label!=fr', sub { $label[ $_[0] ] ne 'fr' } ], [ 'label=', sub { $label[ $_[0] ] eq '' } ],
+        [ 'score=-1:2', sub { $score[ $_[0] ] >= -1 && $score[ $_[0] ] <= 2 } ],
+        [ 'label=de score=2-6', sub { $label[ $_[0] ] eq 'de' && $score[ $_[0] ] >= 2 } ], [ 'last', sub { $_[0] == 9 } ]) {
+        my ($words, $where) = @$_;
+        my $want = sae_patch($s, \@ten, [ [ 'add', [4], 2 ] ], $where, 0);
+        for my $args ([ '-e', "add 4 2 @ $words" ], [ '--where', $words, @add ]) {
+            runs('sae-patch', @$args, qw(-o out s.sae labels.saes));
+            my $out = stream_read('out')->[0];
+            near_rows($out->{x}, $want, 1e-5, "'$words'");
+            my @moved = grep { "@{$out->{x}[$_]}" ne "@{$ten[$_]}" } 0 .. 9;
+            is("@moved", join(' ', grep { $where->($_) } 0 .. 9), "'$words': no other row");
+        }
+    }
+    misuse(3, qr/: labels\.saes: column score is of numbers: 'fr' is none/, qw(sae-patch --where score=fr -e), 'zero 1', qw(s.sae labels.saes));
+    misuse(3, qr/: labels\.saes: no column lang/, qw(sae-patch --where lang=fr -e), 'zero 1', qw(s.sae labels.saes));
+    misuse(2, qr/--where: 'fr' is not POS/, qw(sae-patch --where fr -e), 'zero 1', qw(s.sae labels.saes));
+
+    # A batch that lacks a column which the one before it had.
+    @{ $batches[1]{cols} } = grep { $_->[0] ne 'ctx' } @{ $batches[1]{cols} };
+    file_write('lacks.saes', stream_bytes(\%header, \@batches));
+    misuse(3, qr/: lacks\.saes: no column ctx to choose rows by in record 2/, qw(sae-patch -o out -e), $_, qw(s.sae lacks.saes))
+        for 'zero 1 @ last', 'zero 1 @ ctx=1';
+    misuse(3, qr/: lacks\.saes: no column ctx/, qw(sae-patch -o out --at last -e), 'zero 1', qw(s.sae lacks.saes));
+}
+
+# Zeros that come back when the rows are encoded again are said; where the encoder row undoes the decoder row they do not.
+{
+    my $untied = { %$s, enc => [ map { [@$_] } @{ $s->{enc} } ] };
+    my $fall = sub { my ($i) = @_; my $f = 0; $f += $untied->{enc}[$i][$_] * $s->{dec}[$i][$_] for 0 .. $d - 1; $f };
+    for my $to ([ 2, 0.25 ], [ 3, 0.75 ], [ 4, 1 ], [ 5, 1.5 ]) {
+        my ($i, $a) = @$to;
+        my $now = $fall->($i);
+        $untied->{enc}[$i][$_] *= $a / $now for 0 .. $d - 1;
+    }
+    sae_write('u.sae', $untied);
+    stream_write('u.saes', 'acts', $d, $x);
+    my $said = sub { my ($code, undef, $err) = tool(qw(sae-patch -o out), @_, qw(u.sae u.saes)); $code ? "exit $code" : $err };
+    like($said->('-e', 'zero 2'), qr/\Asae-patch: note: encoded again, feature 2 can come back with 0\.75 of .*'silence 2'/, 'a zero that comes back');
+    like($said->('-e', 'zero 2,3,4'), qr/, 2 of the features set to 0 can come back, feature 2 with 0\.75 of/, 'two of them');
+    is($said->('-e', $_), '', "no note: $_") for 'zero 4', 'zero 5', 'silence 2', 'set 2 1', 'scale 2 0.5';
+    is($said->('-q', '-e', 'zero 2'), '', 'none with -q');
+    is($said->('--replace', '-e', 'zero 2'), '', 'none with --replace');
+    runs(qw(sae-patch -q -o out -e), 'zero 2', qw(u.sae u.saes));
+    runs(qw(sae-encode -o before u.sae u.saes));
+    runs(qw(sae-encode -o after u.sae out));
+    my ($before, $after) = map { stream_read($_)->[0]{codes} } qw(before after);
+    my @bad = grep { abs(($after->[$_]{2} // 0) - 0.75 * ($before->[$_]{2} // 0)) > 1e-4 } 0 .. $#$before;
+    is("@bad", '', 'and that is what comes back');
+    ok(scalar(grep { $_->{2} } @$before), 'where it fires');
+}
+
 # Only what changes the numbers is in the history.
 is_deeply(stream_read('forth')->[0]{header}{history}[-1]{args}, [ '--edit', 'add 4 2' ], 'the edit is in the history');
+runs(qw(sae-patch -o out --where 2 --token a -e), 'add 4 2', qw(s.sae a.saes));
+is_deeply(stream_read('out')->[0]{header}{history}[-1]{args}, [ '--edit', 'add 4 2', '--where', '2', '--token', 'a' ], 'and where');
 done_testing();

@@ -105,7 +105,7 @@ is(join(' ', map { $_->{feature} } table(qw(--alive -k 1 c.saes))), join(' ', gr
 
 my %density = map { my $f = $_; $f => [ scalar(firings($f)), scalar(firings($f)) / @row ] } 0 .. M - 1;
 sub is_dense { my ($t) = @_; return $t->{count} == $density{ $t->{feature} }[0] && abs($t->{density} - $density{ $t->{feature} }[1]) < 1e-8 }
-is(scalar(grep { !is_dense($_) } table(qw(-k 3 c.saes)), table(qw(-k 1 -f 3,7 --alive c.saes))), 0,
+is(scalar(grep { !is_dense($_) } table(qw(-k 3 c.saes)), table(qw(-k 1 --alive -f), '3,7', 'c.saes')), 0,
     'count and density beside each context, also with few features');
 {
     my @table = table(qw(--counts c.saes));
@@ -114,7 +114,7 @@ is(scalar(grep { !is_dense($_) } table(qw(-k 3 c.saes)), table(qw(-k 1 -f 3,7 --
     is(join(' ', map { "$_->{mean} $_->{max}" } @table),
         join(' ', map { my $f = $_; my @v = map { $row[$_]{codes}{$f} } firings($f); @v ? sprintf('%.9g %g', sum(@v) / @v, max @v) : ' ' } 0 .. M - 1),
         'mean and largest value, nothing for a dead one');
-    is(join(' ', map { $_->{feature} } table(qw(--counts --alive -f 3,9,5 c.saes))), join(' ', grep { /^[359]$/ } @by), '--counts --alive');
+    is(join(' ', map { $_->{feature} } table(qw(--counts --alive -f), '3,9,5', 'c.saes')), join(' ', grep { /^[359]$/ } @by), '--counts --alive');
 }
 
 # ---- rows that are chosen ----
@@ -132,6 +132,34 @@ is(scalar(grep { !is_dense($_) } table(qw(-k 3 c.saes)), table(qw(-k 1 -f 3,7 --
         join(' ', map { my $f = $_; scalar grep { $row[$_]{codes}{$f} } @last } 0 .. M - 1), '--where last');
     misuse(2, qr/^sae-topk: --where: /, qw(sae-topk --where), 'what', 'c.saes');
     misuse(3, qr/^sae-topk: c\.saes: .*nothing/, qw(sae-topk --where nothing=1 c.saes));
+}
+
+# ---- columns of the stream's own ----
+
+{
+    # Columns of text beside the codes, in batches of two rows; one has long text, none, and bytes that need escapes.
+    my %text = (lang => [ 'fr', 'de', '', "a\tb", 'fr', 'x' x 2000 ], source => [ map { "s$_" } 0 .. 5 ]);
+    my @batches = map {
+        my @i = (2 * $_, 2 * $_ + 1);
+        my @cols = ([ 'ptr', 'u32', [3], [ 0, 1, 2 ] ], [ 'idx', 'u32', [2], [ 0, 1 ] ], [ 'val', 'f32', [2], [ map { 10 - $_ } @i ] ]);
+        for my $name (sort keys %text) {
+            my $bytes = join '', @{ $text{$name} }[@i];
+            push @cols, [ $name, 'u8', [ length $bytes ], \$bytes, 'text' ], [ "${name}_end", 'u32', [2], [ length $text{$name}[ $i[0] ], length $bytes ] ];
+        }
+        { n => 2, cols => \@cols };
+    } 0 .. 2;
+    file_write('fields', stream_bytes({ v => 1, kind => 'codes', d => 2, dtype => 'f32' }, \@batches));
+    my ($names, $table) = tsv_read(scalar runs(qw(sae-topk --show), 'source,lang', 'fields'));
+    is("@$names[-4 .. -1]", 'count density source lang', '--show: columns at the end, as they are asked for');
+    is(join('|', map { "$_->{feature} $_->{source} $_->{lang}" } @$table), "0 s0 fr|0 s2 |0 s4 fr|1 s1 de|1 s3 a\tb|1 s5 " . 'x' x 997 . '...', 'of the row that fires');
+    is(join('|', map { $_->{lang} } map { JSON::PP->new->utf8->decode($_) } split /\n/, runs(qw(sae-topk --json -f 1 -k 2 --show lang fields))), "de|a\tb",
+        'in JSON');
+    is(join(' ', map { "$_->{feature}:$_->{count}:$_->{value}" } table(qw(--where lang=fr fields))), '0:2:10 0:2:6', '--where by such a column');
+    misuse(3, qr/^sae-topk: fields: no column tongue of text/, qw(sae-topk --show tongue fields));
+    misuse(2, qr/there is a column 'rank' already/, qw(sae-topk --show rank fields));
+    misuse(2, qr/there is a column 'lang' already/, qw(sae-topk --show), 'lang,lang', 'fields');
+    misuse(2, qr/a name is missing/, qw(sae-topk --show), 'lang,', 'fields');
+    misuse(2, qr/more than 16 columns/, qw(sae-topk --show), join(',', 1 .. 17), 'fields');
 }
 
 # ---- JSON and values ----

@@ -1,7 +1,7 @@
 /* inject: a library for LD_PRELOAD that makes the system fail on request, once main() has begun.
  *
  *   INJECT_ALLOC=N              the N-th allocation fails (N+: and all after it)
- *   INJECT_CALL=write:28:N      the N-th write or writev (fsync, close, rename) fails with this errno; close closes
+ *   INJECT_CALL=write:28:N      the N-th write or writev (fsync, close, rename, fcntl) fails with this errno; close closes
  *   INJECT_SHORT=1              read, write and writev move 1 byte a call, and every third call is interrupted (EINTR)
  *   INJECT_PEAK=FILE            gets the line of /proc/self/status that tells the peak of memory, as the program exits
  *   INJECT_DONE=FILE            is created as a fault happens, so that a sweep knows its end
@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +181,17 @@ int close(int fd)
     int r = (int)syscall(SYS_close, fd);
     return fails("close") ? -1 : r;
 }
+
+int fcntl(int fd, int what, ...)
+{
+    va_list ap;
+    va_start(ap, what);
+    long arg = va_arg(ap, long);
+    va_end(ap);
+    return fails("fcntl") ? -1 : (int)syscall(SYS_fcntl, fd, what, arg);
+}
+
+int fcntl64(int fd, int what, ...) __attribute__((alias("fcntl")));
 
 int rename(const char *from, const char *to)
 {
