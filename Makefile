@@ -73,7 +73,7 @@ $(LIB_O) $(TOOL_O): | $(filter deps deps-dev,$(MAKECMDGOALS))
 endif
 
 # ---- what it does ----
-demo: all                               ## a real model, a dictionary, its features, one of them ablated: two minutes
+demo: all                               ## a real model, a dictionary, its features, one of them ablated: half a minute
 	PATH="$(abspath $(BIN)):$$PATH" pipelines/demo/run
 
 TESTS := tests/house $(wildcard tests/cases/*.t)
@@ -113,8 +113,18 @@ tsan:                                   ## the suite under the thread sanitizer
 	$(call VARIANT,tsan,-fsanitize=thread) test
 debug:                                  ## build without optimisation into build/debug, for a debugger
 	$(MAKE) BUILD=build/debug BIN=build/debug/prefix CFLAGS="-O0 -g3" SPEED= all
+levels:                                 ## the arithmetic tests with our kernels compiled for one x86-64 level at a time
+	for l in x86-64 x86-64-v2 x86-64-v3 x86-64-v4; do \
+	  case $$l in *-v3) f=avx2;; *-v4) f=avx512f;; *) f=sse2;; esac; grep -qw $$f /proc/cpuinfo || continue; \
+	  $(MAKE) BUILD=build/$$l BIN=build/$$l/prefix CFLAGS="-O2 -DCLONES_AT='\"$$l\"'" arithmetic || exit 1; done
+ARITHMETIC := $(filter-out %_opt %_err %_io %_corpus %_tokenizer,$(UNIT))
+arithmetic: all $(ARITHMETIC)
+	BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run $(ARITHMETIC)
 coverage:                               ## the suite with gcov counters, left in build/coverage
 	$(call VARIANT,coverage,--coverage) test
+
+readme: all                             ## run every command of README.md, slow ones too, and write down what they print
+	README_WRITE=1 README_SLOW=1 BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run -t 3600 tests/cases/readme.t
 
 lint:                                   ## manual pages, shell scripts
 	mandoc -Tlint -Wwarning man/man?/*
@@ -155,7 +165,8 @@ clean:                                  ## remove what was built
 help:                                   ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all deps deps-dev demo test check bench compdb debug sanitize tsan coverage lint install uninstall clean help
+.PHONY: all deps deps-dev demo test check levels arithmetic bench readme compdb debug sanitize tsan coverage lint install \
+        uninstall clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -40,14 +40,14 @@ static struct {
 } o = { .l1_by_norm = -1, .kind = -1, .preset = -1, .units = -1, .normalize = -1, .center = -1, .resample = -1, .decay_shape = -1,
         .ortho_kind = -1, .inner = -1, .tied_init = -1, .dec_init = -1, .d_sae = -1, .batch = -1, .warmup = -1,
         .l1_warmup = -1, .rows = -1, .epochs = 1, 
-        .buffer = -1, .window = 100000, .log_every = 100, .k = -1,
+        .buffer = -1, .window = -1, .log_every = 100, .k = -1,
         .auxk = -1, .enc_layers = -1, .prefixes = -1, .iterations = -1, .resample_every = -1, .resample_times = -1,
         .resample_rows = -1, .every = 1000000, .ratio = NAN, .lr = NAN, .decay = NAN, .theta0 = NAN, .bandwidth = NAN,
         .target_l0 = NAN, .aux_weight = NAN, .p_end = NAN, .p_from = NAN, .p_to = NAN, .ortho = NAN, .recon = NAN,
         .clip = NAN, .dec_norm = NAN };
 
 #define WIDE 9e15
-#define DEFAULT_KIND "topk"             /* by measurement: see QUALITY in the manual page */
+#define DEFAULT_KIND "topk"                 /* by measurement: see QUALITY in the manual page */
 #define THEIRS .shown = "the preset's or kind's", .numbers = true
 
 static const struct opt table[] = {
@@ -156,7 +156,7 @@ static const struct opt table[] = {
 
     { .type = OPT_GROUP, .help = "Dead features" },
     { OPT_COUNT, .name = "dead-window", .var = &o.window, .arg = "ROWS", .help = "a feature is dead that has not "
-      "fired in the last ROWS rows", .lo = 1, .hi = WIDE, .numbers = true },
+      "fired in the last ROWS rows", .lo = 1, .hi = WIDE, THEIRS },
     { OPT_CHOICE, .name = "resample", .var = &o.resample, .arg = "HOW", .help = "anthropic: features that have not "
       "fired in the half of --resample-every before an event begin anew, as rows with a large loss",
       .choices = resample_names,
@@ -240,6 +240,7 @@ static const struct field {
     FIELD("--decay", decay, REAL, decay, USES_ADAM),
     FIELD("--decay-shape", decay_shape, CHOSEN, cosine, USES_ADAM),
     FIELD("--clip", clip, REAL, clip, USES_CLIP),
+    FIELD("--dead-window", window, WHOLE, dead_window, 0),
 #undef FIELD
 };
 
@@ -454,7 +455,6 @@ static struct fit_options resolve(const struct fitrows *src, uint64_t *total)
     check_ranges(&f);
     *total = resolve_total(&f, r, src);
     plan_resampling(&f);
-    f.dead_window = (uint64_t)o.window;
     f.seed = (uint64_t)opt.seed;
     return f;
 }

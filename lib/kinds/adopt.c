@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kinds/adopt.h"
+#include "kinds/step.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -17,14 +18,15 @@ static void set_row(struct fit *f, enum sae_tensor t, size_t i, const float *row
 void fit_adopt_rows(struct fit *f, const float *rows, size_t n)
 {
     size_t d = f->o.d_model;
+    double size = step_dec_norm(f);
     for (size_t i = 0; i < n; i++) {
         const float *row = rows + i * d;
         double norm = sqrt(vec_dot_wide(row, row, d));
         if (!(norm > 0))
             continue;
-        set_row(f, SAE_W_DEC, i, row, f->o.dec_norm / norm);
+        set_row(f, SAE_W_DEC, i, row, size / norm);
         if (f->o.tied_init || !f->param[SAE_W_DEC].p)
-            set_row(f, SAE_W_ENC, i, row, f->o.dec_norm / norm);
+            set_row(f, SAE_W_ENC, i, row, size / norm);
     }
     fit_constrain(f);
 }

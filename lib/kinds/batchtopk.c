@@ -15,9 +15,9 @@ static void step(struct fit *f)
 }
 
 static const struct recipe usual = {
-    .kind = "batchtopk", .ratio = 8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999,
-    .eps = 6.25e-10, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .k = 32, .aux_k = 128,
-    .aux_weight = 1.0 / 32,
+    .kind = "batchtopk", .ratio = 8, .rms = true, .batch = 256, .lr = 3e-3, .beta1 = 0.9, .beta2 = 0.999,
+    .eps = 6.25e-10, .decay = 0.3, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .k = 32, .aux_k = 256,
+    .aux_weight = 1.0 / 32, .dead_window = 10000,
 };
 
 const struct kind kind_batchtopk = {

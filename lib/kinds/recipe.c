@@ -24,6 +24,7 @@ static void add_extras(struct fit_options *o, const struct recipe *r)
     o->aux_k = r->aux_k ? r->aux_k : o->aux_k;
     o->aux_weight = r->aux_weight > 0 ? r->aux_weight : o->aux_weight;
     o->p_end = r->p_end > 0 ? r->p_end : o->p_end;
+    o->dead_window = r->dead_window ? r->dead_window : o->dead_window;
     o->prefixes = r->prefixes ? r->prefixes : o->prefixes;
     o->inner_iterations = r->inner_iterations ? r->inner_iterations : o->inner_iterations;
 }
@@ -87,22 +88,12 @@ static const struct recipe anthropic_2024 = {
     .dec_norm = 0.1, .clip = 1,
 };
 
-/* A sparsity one states instead of a lambda one has to find, no shrinkage, dead features given work. Rate and batch are
- * the best of those tried on half a million rows of a residual stream; batchtopk is as good there, but its one
- * threshold lags behind in a fit so short. */
-static const struct recipe good = {
-    .name = "good", .about = "the 32 strongest features of each row, AuxK, the rate falling at the end",
-    .kind = "topk", .ratio = 8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 6.25e-10,
-    .warmup = 100, .decay = 0.2, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .k = 32, .aux_k = 256,
-    .aux_weight = 1.0 / 32, .clip = 1,
-};
-
 #define PRESETS \
     PRESET(sharkey) \
     PRESET(cunningham) \
     PRESET(anthropic) \
     PRESET(anthropic_2024) \
-    PRESET(good)
+    PRESET(recipe_good)
 
 #define PRESET(x) &x,
 const struct recipe *const presets[] = { PRESETS NULL };

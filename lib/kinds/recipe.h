@@ -39,11 +39,15 @@ struct recipe {
     double l1_warmup_share;             /* l1_warmup as a share of all steps */
     bool resample;                      /* dead features */
     size_t prefixes, inner_iterations;
+    uint64_t dead_window;
 };
 
 /* The options a recipe is for, those of struct fit_options that it does not speak of as usual; for a kind that is not
  * the recipe's own, what it leaves open is the kind's. */
 struct fit_options recipe_options(const struct recipe *r, const struct kind *kind);
+
+/* A current recipe of our choice, of the kind that is best on the whole; it is that kind's usual one. */
+extern const struct recipe recipe_good;
 
 /* The presets, ending with NULL, and their names in the same order. */
 extern const struct recipe *const presets[];

@@ -74,8 +74,9 @@ static void finish(const struct fit *f, struct sae *out)
 
 /* Measured on a million rows of a residual stream: some 40 features a row, hardly one dead. */
 static const struct recipe usual = {
-    .kind = "rescaled", .ratio = 8, .l1 = 3, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0, .beta2 = 0.999,
-    .eps = 1e-8, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true,
+    .kind = "rescaled", .ratio = 8, .l1 = 2.4, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0, .beta2 = 0.999,
+    .eps = 1e-8, .decay = 0.3, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .l1_warmup_share = 0.1,
+    .clip = 1,
 };
 
 const struct kind kind_rescaled = {

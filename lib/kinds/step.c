@@ -502,9 +502,14 @@ static void random_rows(struct fit *f, float *w, double norm)
     }
 }
 
+double step_dec_norm(const struct fit *f)
+{
+    return f->o.norm_weighted && f->o.dec_norm > 0 ? f->o.dec_norm : 1;
+}
+
 void step_init_rows(struct fit *f)
 {
-    double norm = f->o.norm_weighted && f->o.dec_norm > 0 ? f->o.dec_norm : 1;
+    double norm = step_dec_norm(f);
     float *enc = f->param[SAE_W_ENC].p, *dec = f->param[SAE_W_DEC].p;
     random_rows(f, dec, norm);
     if (f->o.tied_init)

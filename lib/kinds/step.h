@@ -94,7 +94,9 @@ void step_project(float *g, const float *u, size_t d);
 
 /* ---- what several kinds share ---- */
 
-/* Random decoder rows of norm f->o.dec_norm where it is free, else 1; encoder rows their copy, or as random. */
+/* The norm of decoder rows at the start: f->o.dec_norm where it is free, else 1. */
+double step_dec_norm(const struct fit *f);
+/* Random decoder rows of that norm; encoder rows their copy, or as random. */
 void step_init_rows(struct fit *f);
 
 /* The hooks of f = relu(pi) with S(f) of penalty.h; its unit or weighted decoder rows. */

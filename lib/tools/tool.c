@@ -390,7 +390,7 @@ void tool_progress(uint64_t rows, uint64_t total, const char *remark)
         terminal = isatty(2);
         began = last = now;
     }
-    if (opt.quiet || (!terminal && !opt.verbose) || now - last < (opt.verbose ? 5.0 : 0.2))
+    if (opt.quiet || (!terminal && !opt.verbose) || now - last < (opt.verbose ? 1.0 : 0.2))
         return;
     last = now;
     if (!opt.verbose && !may_draw())

@@ -45,7 +45,7 @@ fit() { # HOOK SAE-FIT-OPTIONS...
 }
 # What features are looked for in.
 the_sae() { # HOOK
-  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind tied -x "$RATIO" --l1 0.5 --epochs 4 --decay 0.2; fi
+  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind topk -x "$RATIO" -k 32; fi
 }
 
 # Features that a reader can name: their largest values in 12 different contexts are on one and the same word or ending.

@@ -40,7 +40,7 @@ stream_write('none.saes', 'acts', D, []);
 stream_write('wide.saes', 'acts', D + 1, [ map { [ (1) x (D + 1) ] } 1 .. 20 ]);
 
 my @fit = qw(sae-fit -q --buffer 200 -b 50);
-my @relu = (@fit, qw(--kind relu -x 2 --l1 0.1));
+my @relu = (@fit, qw(--kind relu -x 2 --l1 0.1 --normalize none));
 
 sub same_files { my ($x, $y) = map { -e $_ ? file_read($_) : "no $_" } @_[ 0, 1 ]; return $x eq $y }
 sub same { ok(same_files(@_), $_[2]) }
@@ -52,15 +52,14 @@ sub weights { my ($file, $name) = @_; return st_rows(st_read($file), $name) }
 misuse(2, qr/-o SAE is required/, qw(sae-fit a.saes));
 misuse(2, qr/--l1: '0.1,x' is not a list of numbers, each from 0 up/, @fit, qw(--l1 0.1,x -o x.sae a.saes));
 misuse(2, qr/--l1: '0.1,' is not/, @fit, qw(--l1 0.1, -o x.sae a.saes));
-misuse(2, qr/-o x.sae: several LAMBDA want \{l1\}/, @fit, qw(--l1 0.1,0.2 -o x.sae a.saes));
-misuse(2, qr/--log x.tsv: several LAMBDA want \{l1\}/, @fit, qw(--l1 0.1,0.2 --log x.tsv -o x{l1}.sae a.saes));
-misuse(2, qr/--l1: 0.1 is there twice/, @fit, qw(--l1 0.1,0.2,0.1 -o x{l1}.sae a.saes));
-misuse(2, qr/--l1: 0.10 is there twice/, @fit, qw(--l1 0.1,0.10 -o x{l1}.sae a.saes));
+misuse(2, qr/-o x.sae: several LAMBDA want \{l1\}/, @fit, qw(--kind tied --l1 0.1,0.2 -o x.sae a.saes));
+misuse(2, qr/--log x.tsv: several LAMBDA want \{l1\}/, @fit, qw(--kind tied --l1 0.1,0.2 --log x.tsv -o x{l1}.sae a.saes));
+misuse(2, qr/--l1: 0.1 is there twice/, @fit, qw(--kind tied --l1 0.1,0.2,0.1 -o x{l1}.sae a.saes));
+misuse(2, qr/--l1: 0.10 is there twice/, @fit, qw(--kind tied --l1 0.1,0.10 -o x{l1}.sae a.saes));
 misuse(2, qr/kind pca has no LAMBDA/, @fit, qw(--kind pca -o x{l1}.sae a.saes));
 misuse(2, qr/--l1-units needs --l1/, @fit, qw(--l1-units sharkey -o x.sae a.saes));
 misuse(2, qr/-x and --d-sae exclude/, @fit, qw(-x 2 --d-sae 3 -o x.sae a.saes));
 misuse(2, qr/-k 300: there are 24 features, so 1 to 24/, @fit, qw(--kind topk -x 2 -k 300 -o x.sae a.saes));
-misuse(2, qr/-k 32: there are 24 features/, @fit, qw(--kind topk -x 2 -o x.sae a.saes));
 misuse(2, qr/--k: '0' is not a whole number from 1/, @fit, qw(--kind topk -k 0 -o x.sae a.saes));
 misuse(2, qr/--auxk 25: there are 24/, @fit, qw(--kind topk -x 2 -k 3 --auxk 25 -o x.sae a.saes));
 misuse(2, qr/--prefixes 25: there are 24/, @fit, qw(--kind matryoshka -x 2 -k 3 --prefixes 25 -o x.sae a.saes));
@@ -80,7 +79,7 @@ misuse(2, qr/--allow-nan/, @fit, qw(--allow-nan -o x.sae a.saes));
 for ([qw(relu -k 3)], [qw(relu --theta0 1)], [qw(relu --auxk 3)], [qw(relu --prefixes 2)], [qw(relu --iterations 3)],
     [qw(topk --l1 0.1)], [qw(topk --p-end 0.5)], [qw(topk --bandwidth 1)], [qw(tied --center mean)], [qw(tied --tied-init no)],
     [qw(fista --clip 1)], [qw(fista --resample anthropic)], [qw(pca --lr 1)], [qw(pca --l1 1)], [qw(pca --init a.npy)],
-    [qw(identity --warmup 1)], [qw(random --normalize rms)], [qw(jumprelu --l1-by-norm)], [qw(nmf --decay 0.1)]) {
+    [qw(identity --warmup 1)], [qw(random --normalize rms)], [qw(jumprelu --l1-by-norm yes)], [qw(nmf --decay 0.1)]) {
     my ($kind, $option, @value) = @$_;
     misuse(2, qr/\Q$option\E.* means nothing to kind $kind/, @fit, '--kind', $kind, $option, @value, qw(-o x.sae a.saes));
 }
@@ -99,6 +98,47 @@ misuse(1, qr/cannot create/, @fit, qw(-o x.sae --checkpoint nowhere/ck a.saes));
 misuse(3, qr/no rows to fit/, @fit, qw(-o x.sae none.saes));
 misuse(3, qr/rows are 13 wide, the fit wants 12/, @fit, qw(--eval wide.saes -o x.sae a.saes));
 unlink 'x.sae';
+
+# ---- no option changes another ----
+
+for ([ 'relu --l1 1.5', 'relu' ], [ 'relu --normalize rms', 'relu' ], [ 'gated --l1-by-norm no', 'gated' ],
+    [ 'jumprelu --l1-units canonical --l1 0.3', 'jumprelu --l1 0.3' ]) {
+    runs(@fit, '--kind', (split ' ', $_->[0]), '-o', 'given.sae', 'a.saes');
+    runs(@fit, '--kind', (split ' ', $_->[1]), '-o', 'plain.sae', 'a.saes');
+    same('given.sae', 'plain.sae', "--kind $_->[0] is --kind $_->[1]");
+}
+for ([ cunningham => '8.6e-4' ], [ sharkey => '0.316' ], [ anthropic => '1.5' ], [ 'anthropic-2024' => '5' ]) {
+    runs(@fit, '--preset', $_->[0], qw(-o plain.sae a.saes));
+    runs(@fit, '--preset', $_->[0], '--l1', $_->[1], qw(-o given.sae a.saes));
+    same('given.sae', 'plain.sae', "--preset $_->[0] --l1 $_->[1], which it has anyway");
+}
+{
+    runs(@fit, qw(--kind relu -o plain.sae a.saes));
+    my ($usual) = runs(qw(sae-fit --info plain.sae)) =~ / --l1 (\S+)/;
+    runs(@fit, qw(--kind relu --l1), "0.5,$usual,4", qw(-o sweep{l1}.sae a.saes));
+    same("sweep$usual.sae", 'plain.sae', 'a sweep has the dictionary of no --l1 at the usual lambda');
+}
+
+# ---- what one gets who does not say ----
+
+{
+    my ($code, undef, $err) = tool(qw(sae-fit -b 50 -o plain.sae a.saes));
+    like("$code$err", qr/\A0sae-fit: kind topk, 96 features, 3 of them a row \(-k\); rows scaled to [^\n]*; dead: not fired in 10000 rows\n/,
+        'the kind and what goes with it is said');
+    runs(@fit, qw(-k 4 -x 2 -o k.sae a.saes));
+    is(st_read('k.sae')->{meta}{kind}, 'topk', '-k alone chooses a top-k kind');
+    misuse(2, qr/--l1 means nothing to kind topk, the one without --kind: name another/, @fit, qw(--l1 0.1 -o x.sae a.saes));
+    ($code, undef, $err) = tool('sh', '-c', 'cat blind.saes | sae-fit --kind batchtopk -k 3 -x 2 -b 50 -o blind.sae');
+    like("$code$err", qr/\A0sae-fit: note: <stdin> does not state how many rows it has, so the rate will not fall at the end: give -n\n/,
+        'a rate that falls by default does not refuse a pipe');
+    is(st_read('a.sae')->{meta}{l1}, '0.1', 'a number of the metadata in the fewest digits') if runs(@relu, qw(-o a.sae a.saes));
+}
+SKIP: {
+    skip 'a sanitizer maps terabytes', 1 if $ENV{SANITIZE};
+    file_write('huge.saes', RefFiles::record_bytes('SAES', { v => 1, kind => 'acts', d => 1000000, dtype => 'f32' }));
+    my ($code, undef, $err) = tool('bash', '-c', 'ulimit -v 400000; OPENBLAS_NUM_THREADS=1 exec sae-fit -q -j1 -x 0.01 -o x.sae huge.saes');
+    ok($code == 3 && $err =~ /huge.saes/, "a header is not a reason to take memory: $err");
+}
 
 # ---- small and odd inputs have an answer ----
 
@@ -122,7 +162,7 @@ is("@$names", 'step rows loss mse fvu l0 dead lr seconds resampled eval_loss eva
 is(join(' ', map { $_->{step} } @$lines), '7 14 21 28 30', 'a line each 7 steps, and of the rest');
 is(join(' ', map { $_->{rows} } @$lines), '350 700 1050 1400 1500', 'rows');
 cmp_ok($lines->[-1]{loss}, '<', $lines->[0]{loss}, 'the loss falls');
-my (undef, undef, $said) = tool(qw(sae-fit --kind relu -x 2 --l1 0.1 --buffer 200 -b 50 --eval held.saes -o b.sae a.saes));
+my (undef, undef, $said) = tool(qw(sae-fit --kind relu -x 2 --l1 0.1 --normalize none --buffer 200 -b 50 --eval held.saes -o b.sae a.saes));
 like($said, qr/\Asae-fit: held-out rows: loss $lines->[-1]{eval_loss}, /, 'held-out rows at the end');
 same('a.sae', 'b.sae', 'neither log nor held-out rows change the result');
 
@@ -133,6 +173,22 @@ like($command, qr/^sae-fit .* -o a\.sae a\.saes$/, '--info prints a command');
 rename 'a.sae', 'first.sae';
 runs('sh', '-c', "$command -q");
 same('a.sae', 'first.sae', 'which makes the file again');
+
+# The command that is printed gives the same words, whatever is in them.
+{
+    my $odd = "it's a\\n \$(touch injected) \"\`b\`\xc3\xa9.npy";
+    npy_write($odd, '<f4', [ 1, D ], [ (1) x D ]);
+    runs(@fit, qw(--kind relu -x 2 -n 100 --init), $odd, qw(-o odd.sae a.saes));
+    for my $json (0, 1) {
+        my $out = runs(qw(sae-fit --info), $json ? '--json' : (), 'odd.sae');
+        my ($line) = $json ? JSON::PP->new->utf8->decode($out)->{command} : $out =~ /^command\t(.*)$/m;
+        utf8::encode($line) if $json;
+        file_write('pasted', "sae-fit() { printf '%s\\n' \"\$@\"; }\n$line\n");
+        my (undef, $words) = tool(qw(bash pasted));
+        like($words, qr/^--init\n\Q$odd\E\n--/m, 'the command of --info' . ($json ? ' --json' : '') . ' quotes a name of any bytes');
+    }
+    ok(!-e 'injected', 'and runs nothing else');
+}
 
 # ---- several lambda in one pass ----
 
@@ -177,7 +233,7 @@ same('f.sae', 'p.sae', 'two epochs are the rows twice');
 # ---- options that bring numbers of their own: threads, watching and checkpoints still change nothing ----
 
 for ('--kind relu --l1 0.1 --ortho 0.1 --ortho-kind chunks --clip 1', '--kind relu --l1 0.1 --ortho 0.01 --ortho-kind frame',
-    '--kind relu --l1 0.1 --ortho 0.01 --ortho-kind max', '--kind relu --l1 0.1 --l1-by-norm --dec-norm 0.3 --tied-init no',
+    '--kind relu --l1 0.1 --ortho 0.01 --ortho-kind max', '--kind relu --l1 0.1 --l1-by-norm yes --dec-norm 0.3 --tied-init no',
     '--kind gated --l1 0.1 --p-end 0.4 --p-from 0.2 --p-to 0.9', '--kind tied --l1 0.1 --p-end 0.4 --recon 0.5',
     '--kind batchtopk -k 3 --auxk 5 --dead-window 300', '--kind topk -k 3 --auxk 5 --dead-window 300 --ortho 1 --ortho-kind chunks',
     '--kind jumprelu --l1 0.1 --target-l0 4 --decay 0.4 --decay-shape cosine --warmup 9', '--kind fista --l1 0.1 --iterations 9',
@@ -194,7 +250,7 @@ for ('--kind relu --l1 0.1 --ortho 0.1 --ortho-kind chunks --clip 1', '--kind re
 
 # ---- where it begins: with a rate of 0 nothing moves ----
 
-my @still = (@fit, qw(--kind relu --lr 0 --l1 0.1 -n 50 -o i.sae));
+my @still = (@fit, qw(--kind relu --l1-by-norm no --lr 0 --l1 0.1 -n 50 -o i.sae));
 my @unit = @truth[ 0 .. 4 ];
 npy_write('rows.npy', '<f4', [ 5, D ], [ map { 3 * $_ } map { @$_ } @unit ]);
 npy_write('columns.npy', '<f8', [ D, 5 ], [ map { my $j = $_; map { $_->[$j] } @unit } 0 .. D - 1 ]);
@@ -288,11 +344,11 @@ my $state = file_read('ck');
 same('x.sae', 'first.sae', 'keeping checkpoints changes nothing');
 runs(@relu, qw(--resume ck -o y.sae a.saes));
 same('y.sae', 'x.sae', 'from the last checkpoint');
-for ([qw(--lr 0.002)], [qw(--seed 3)], [qw(-n 1400)], [qw(--clip 3)]) {
+for ([qw(--lr 0.004)], [qw(--seed 3)], [qw(-n 1400)], [qw(--clip 3)]) {
     misuse(2, qr/--resume ck: $_->[0] is|--resume ck: --(?:rows) is/, @relu, @$_, qw(--resume ck -o y.sae a.saes));
 }
 misuse(2, qr/--resume ck: --l1 is 0.2, in the checkpoint it is 0.1/, @relu, qw(--l1 0.2 --resume ck -o y.sae a.saes));
-misuse(2, qr/--resume ck: --l1-by-norm is given, in the checkpoint it is not given/, @relu, qw(--l1-by-norm --resume ck -o y.sae
+misuse(2, qr/--resume ck: --l1-by-norm is no, in the checkpoint it is yes/, @relu, qw(--l1-by-norm no --resume ck -o y.sae
     a.saes));
 misuse(3, qr/held.saes: 300 rows, but the checkpoint has used 1500|not the rows/, @relu, qw(--resume ck -o y.sae held.saes));
 misuse(3, qr/blind.saes: not the rows that the checkpoint has used/, @relu, qw(--resume ck -o y.sae blind.saes));
@@ -412,6 +468,31 @@ unlink glob '.*.part';
     }
     ok($caught == 12 && !@wrong, "stopped by a signal $caught times, and gone on to the same bytes ($late came too late)")
         or diag(join "\n", @wrong, file_read('killed.err'));
+}
+
+# One who stops a fit is told how to go on.
+{
+    my @command = (qw(sae-fit -j1 --buffer 300 -b 20 --kind tied -x 4 --epochs 400 -o), "it's.sae", qw(--log p.tsv --log-every 1 --checkpoint p.ck a.saes));
+    killed_when(sub { wait_lines('p.tsv', 5) }, 'INT', @command);
+    my ($rows, $line) = file_read('killed.err') =~ /^sae-fit: stopped after (\d+) rows, the state is in p\.ck; to go on: (sae-fit .*)$/m;
+    ok($line && $line =~ /a\.saes --resume p\.ck$/ && $rows, 'SIGINT: a command to go on') or diag(file_read('killed.err'));
+    my ($code, undef, $err) = tool('bash', '-c', ($line // 'false') . ' --every 100K');
+    ok($code == 0 && -e "it's.sae", 'which goes on') or diag($err);
+}
+
+# Resumed behind the last step, before the last line of the log was written.
+SKIP: {
+    skip 'the injector does not go with a sanitizer', 1 if $ENV{SANITIZE};
+    my @command = (@relu, qw(--log l.tsv --log-every 7 --checkpoint l.ck --every 1500 -o l.sae a.saes));
+    runs(@command);
+    my $want = log_of('l.tsv');
+    unlink 'l.ck';
+    {
+        local @ENV{qw(LD_PRELOAD INJECT_CALL)} = ("$ENV{BUILD}/inject.so", 'rename:' . EIO . ':2');
+        tool(@command);
+    }
+    runs(@command, qw(--resume l.ck));
+    is_deeply(log_of('l.tsv'), $want, 'resumed behind the last step: the last line of the log is the same');
 }
 
 # Whatever happens to the result, the work is in the checkpoint: the second rename, that of the dictionary, fails.

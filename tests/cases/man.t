@@ -17,7 +17,8 @@ use Test::More;
 my $top = $ENV{TOP};
 my @tools = map { m{([^/]+)\.c$} } sort glob "$top/bin/*.c";
 my %page = map { m{([^/]+)\.\d$} => $_ } glob "$top/man/man*/*.[0-9]";
-my @order = qw(act-dump act-cat act-toy sae-fit sae-encode sae-cossim sae-stat sae-topk sae-patch act-splice saes saetools);
+my @order = qw(act-dump act-cat act-toy sae-fit sae-encode sae-cossim sae-stat sae-topk sae-patch act-splice saes saetools
+    saetools-cookbook);
 
 # ---- the source of a page ----
 
@@ -84,12 +85,16 @@ sub help_options {
 }
 
 sub commands {
-    my ($literal, @commands) = (0);
+    my ($literal, $open, @commands) = (0, 0);
     for (section($_[0], 'EXAMPLES')) {
-        $literal = 1 if /^\.Bd -literal/;
+        ($literal, $open) = (1, 0) if /^\.Bd -literal/;
         $literal = 0 if /^\.Ed/;
-        push @commands, "$1\n" if $literal && plain($_) =~ /^\$ (.*)/;
-        $commands[-1] .= plain($_) . "\n" if $literal && @commands && /^[^.\$]/ && $commands[-1];
+        if ($literal && plain($_) =~ /^\$ (.*)/) {
+            push @commands, "$1\n";
+            $open = 1;
+        } elsif ($open && $literal && /^[^.]/) {
+            $commands[-1] .= plain($_) . "\n";
+        }
     }
     return @commands;
 }
@@ -106,7 +111,7 @@ sub shell {
 
 # ---- form ----
 
-is(join(' ', sort keys %page), join(' ', sort @tools, qw(saes saetools)), 'every tool has a page, and every page its subject');
+is(join(' ', sort keys %page), join(' ', sort @tools, qw(saes saetools saetools-cookbook)), 'every tool has a page, and every page its subject');
 is(join(' ', sort @order), join(' ', sort keys %page), 'the examples of every page are run');
 my $mandoc = grep { -x "$_/mandoc" } split /:/, $ENV{PATH};
 for my $name (@order) {
@@ -138,6 +143,10 @@ for my $tool (@tools) {
 # ---- examples ----
 
 symlink "$top/pipelines/demo", 'demo' or BAIL_OUT("demo: $!");
+# What the cookbook has from elsewhere: 40 documents of 10 rows, and their tokens.
+srand 5;
+npy_write('rows.npy', '<f4', [ 400, 8 ], [ map { gauss() } 1 .. 3200 ]);
+npy_write('ids.npy', '<i4', [ 40, 10 ], [ map { 1 + int rand 4000 } 1 .. 400 ]);
 for my $name (@order) {
     my @commands = commands($name);
     cmp_ok(scalar @commands, '>', 0, "$name: has examples");
@@ -256,16 +265,38 @@ $overlap += $e->[$_] * $d->[$_] for 0 .. $#$d;
 near_rows([$after], [ [ map { my $f = $_ * (1 - $overlap); $f > 0 ? $f : 0 } @$before ] ], 1e-5,
     'untied: f (1 - e . d) comes back');
 
-# sae-fit: the table of recipes
-my ($head, @recipe) = map { /^\.It (?:Sy )?([a-z0-9-]+ Ta .*)/ ? [ split / Ta /, $1 ] : () } section('sae-fit', 'DESCRIPTION');
-my %long = ('Fl x' => '--ratio', 'Fl b' => '--batch', 'Fl k' => '--k');
-my (undef, @columns) = map { $long{$_} // s/^Fl /-/r } @$head;
+# sae-fit: the tables of recipes, each below the options that hold where a line says nothing else
+my ($table_head, $common, %recipe, %common_of, @column);
+for (section('sae-fit', 'DESCRIPTION')) {
+    $common = { split ' ' } if /^  --normalize/;
+    $common = { %$common, split ' ' } if /^  --l1-warmup/;
+    $table_head = /^(kind|preset) +-x/ ? $_ : /^\.Ed/ ? undef : $table_head;
+    @column = map { index $table_head, $_ } qw(-x --l1 --lr and) if $table_head && $table_head eq $_;
+    next if !$table_head || $table_head eq $_ || !/\S/;
+    my $line = sprintf '%-80s', $_;
+    my ($names, $more) = $line =~ /^(\S.*?) {2,}/ ? ($1, substr $line, $column[3]) : (undef, $line);
+    if ($names) {
+        my %has = $more =~ /as --kind (\S+)/ ? ('--kind' => $1) : (split ' ', $more);
+        $has{'--ratio'} = (split ' ', substr $line, $column[0])[0];
+        $has{'--l1'} = $1 if substr($line, $column[1] - 2, 9) =~ /(\d\S*)/;
+        $has{'--lr'} = $1 if $column[2] > 0 && substr($line, $column[2] - 1, 7) =~ /(\d\S*)/;
+        @recipe{ split /, /, $names } = (\%has) x split /, /, $names;
+        @common_of{ split /, /, $names } = ($common) x split /, /, $names;
+        $column[4] = [ split /, /, $names ];
+    } else {
+        my %has = split ' ', $more;
+        for my $name (@{ $column[4] }) {
+            $recipe{$name}{$_} = $has{$_} for keys %has;
+        }
+    }
+}
 my %fit = map { $_->[0] => $_->[1] } help_options(scalar runs(qw(sae-fit --help)));
 my %is_kind = map { $_ => 1 } split /\|/, $fit{'--kind KIND'} =~ s/;.*//r;
-is(join(' ', sort map { $_->[0] } @recipe), join(' ', sort keys %is_kind, split /\|/, $fit{'--preset NAME'}),
-    'the table has all kinds and presets');
-for (@recipe) {
-    my ($name, @want) = @$_;
+is(join(' ', sort keys %recipe), join(' ', sort keys %is_kind, split /\|/, $fit{'--preset NAME'}),
+    'the tables have all kinds and presets');
+my %short_of = ('-k' => '--k', '-b' => '--batch');
+my @tensors;
+for my $name (sort keys %recipe) {
     next if $name =~ /^(?:ica|nmf|rica)$/;      # slow with as many dimensions
     shell('sae-fit ' . ($is_kind{$name} ? '--kind' : '--preset') . " $name -q -n 64 -o recipe.sae few.saes");
     my $history = JSON::PP->new->decode(st_read('recipe.sae')->{meta}{history});
@@ -276,9 +307,25 @@ for (@recipe) {
         $args{$option} = @words && $words[0] !~ /^--/ ? shift @words : 1;
     }
     $args{'--ratio'} = $args{'--d-sae'} / 512;
-    is(join(' ', map { $args{$_} // '-' } @columns), join(' ', map { /^\d/ ? 0 + $_ : $_ } @want),
-        "the recipe of $name is as the page has it");
+    my $twin = $recipe{ $recipe{$name}{'--kind'} // '' };
+    my %want = (%{ $common_of{$name} }, $twin ? (%{ $common_of{ $recipe{$name}{'--kind'} } }, %$twin) : (), %{ $recipe{$name} });
+    my @bad;
+    for my $option (sort keys %want) {
+        my ($long, $value) = ($short_of{$option} // $option, $want{$option});
+        next if !defined $args{$long} && grep({ exists $_->{$option} } values %common_of) || $value =~ /%/;
+        my $have = $args{$long} // 'nothing';
+        push @bad, "$option is $have, not $value" if $have =~ /^[\d.]/ ? $have != $value : $have ne $value;
+    }
+    is("@bad", '', "the recipe of $name is as the page has it");
+    push @tensors, keys %{ st_read('recipe.sae')->{tensor} };
 }
+
+# saetools(7): the tensors of a dictionary
+shell('sae-fit --kind relu --enc-layers 2 -q -n 64 -o recipe.sae few.saes');
+push @tensors, keys %{ st_read('recipe.sae')->{tensor} };
+my %tensor = map { /^\.It Li (\w+) Ta / ? ($1 => 1) : () } section('saetools', 'SAE FILES');
+cmp_ok(scalar keys %tensor, '>', 8, 'the table has the tensors');
+is(join(' ', sort keys %{ { map { $_ => 1 } @tensors } }), join(' ', sort keys %tensor), 'those that dictionaries hold, and no others');
 
 # sae-cossim
 my ($names, $table) = tsv_read(scalar runs('sae-cossim', '-k', '1,10', 'tied.sae', 'tied.sae'));

@@ -96,7 +96,7 @@ is("$p->{header}{sae}{by} $p->{header}{sae}{k}", 'pursuit 3', 'and the header sa
 
 # ---- a dictionary with an encoder ----
 
-runs('sae-fit', '-q', '--kind', 'relu', '--d-sae', 60, '--l1', L1, '--lr', 0.003, '--epochs', 60, '-o', 'relu.sae',
+runs('sae-fit', '-q', '--kind', 'relu', '--d-sae', 60, '--l1', L1, '--normalize', 'none', '--lr', 0.003, '--epochs', 60, '-o', 'relu.sae',
     'acts.saes');
 runs('sae-encode', '-o', 'enc.saes', 'relu.sae', 'acts.saes');
 runs('sae-encode', '--fista', '-o', 'opt.saes', 'relu.sae', 'acts.saes');
