@@ -12,7 +12,7 @@ static const struct op *reader(const struct op *o, int slot)
 {
     do
         o++;
-    while (o->kind == &op_hook || (o->in[0] != slot && o->in[1] != slot && o->in[2] != slot));
+    while (o->kind == &op_hook || !(o->reads >> slot & 1));
     return o;
 }
 
