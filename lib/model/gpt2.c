@@ -20,15 +20,16 @@ static int read_config(const json_t *j, struct lm_config *c)
     return lm_config_act(j, "activation_function", "gelu_new", &c->act) ? -1 : lm_config_bos(j, c);
 }
 
+/* The i-th layer, from 0. */
 static void layer(struct list *l, const struct lm_config *c, size_t i)
 {
-    double scale = (c->scale_attn ? 1 / sqrt((double)(c->d_model / c->n_head)) : 1) / (c->scale_by_layer ? (int)i + 1 : 1);
+    double scale = c->scale_attn ? 1 / sqrt((double)(c->d_model / c->n_head)) : 1;
     list_next_layer(l);
     list_hook(l, RESID, "hook_resid_pre");
     list_norm(l, RESID, "ln1.hook_normalized", "h.*.ln_1", c->eps);
     list_linear(l, GAINED, QKV, 3 * c->d_model, "h.*.attn.c_attn", true);
     list_split(l, 1);
-    list_attend(l, c->n_head, 0, scale);
+    list_attend(l, c->n_head, 0, c->scale_by_layer ? scale / (double)(i + 1) : scale);
     list_linear(l, Z, ATTN, c->d_model, "h.*.attn.c_proj", true);
     list_hook(l, ATTN, "hook_attn_out");
     list_add(l, RESID, ATTN);

@@ -52,8 +52,7 @@ void list_norm(struct list *l, int from, const char *hook, const char *name, dou
 void list_linear(struct list *l, int from, int to, size_t width, const char *name, bool bias);
 /* Q, K, V = QKV, whose columns are `runs` times a run of each. */
 void list_split(struct list *l, size_t runs);
-/* A table of rotations, base^(-2i/dims) radians a position for i < dims/2; its number,
- * from 1. [Su 2021, section 3.2.2] */
+/* A table of rotations, base^(-2i/dims) radians a position for i < dims/2; its number, from 1. [Su 2021, section 3.2.2] */
 int list_rope(struct list *l, size_t dims, double base);
 /* Z = attention of Q and K, rotated by a table (0: as they are), to V, scores times scale; with all hooks from Q to Z. */
 void list_attend(struct list *l, size_t heads, int rope, double scale);

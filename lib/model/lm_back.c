@@ -53,7 +53,7 @@ static double head_block(struct pass *p, const struct lm_number *number, const s
     const struct list *l = &p->m->list;
     struct rows *logits = &p->w->buf[LOGITS], *grad = &p->w->buf[GRAD + LOGITS], spare = *grad;
     double value = 0;
-    pass_run(p, l->head, l->ops, LOGITS);
+    lm_pass_run(p, l->head, l->ops, LOGITS);
     for (size_t i = 0; i < p->n; i++)
         value += number->fn(number->arg, row[i], logits->p + i * l->width[LOGITS]);
     if (!want)
@@ -73,17 +73,17 @@ static double head(const struct pass *p, struct lm_work *block, const struct lm_
     size_t d = l->width[slot];
     double value = 0;
     const float *x = p->w->buf[slot].p;
-    float *grad = rows_room(&p->w->buf[GRAD + slot], p->n * d), *to = rows_room(&block->buf[slot], HEAD_ROWS * d);
+    float *grad = lm_room(&p->w->buf[GRAD + slot], p->n * d), *to = lm_room(&block->buf[slot], HEAD_ROWS * d);
     memset(grad, 0, p->n * d * sizeof *grad);
     p->w->live = 1u << slot;
     for (size_t from = 0; from < number->n; from += HEAD_ROWS) {
         const size_t *row = number->row + from;
-        struct pass q = { p->m, block, p->b, NULL, 0, number->n - from < HEAD_ROWS ? number->n - from : HEAD_ROWS, l->head,
-                          0, NULL };
-        for (size_t i = 0; i < q.n; i++)
+        size_t n = number->n - from < HEAD_ROWS ? number->n - from : HEAD_ROWS;
+        struct pass q = { .m = p->m, .w = block, .b = p->b, .n = n, .keep = l->head };
+        for (size_t i = 0; i < n; i++)
             memcpy(to + i * d, x + row[i] * d, d * sizeof *to);
         value += head_block(&q, number, row, want);
-        for (size_t i = 0; want && i < q.n; i++)
+        for (size_t i = 0; want && i < n; i++)
             memcpy(grad + row[i] * d, block->buf[GRAD + slot].p + i * d, d * sizeof *grad);
     }
     return value;
@@ -107,7 +107,7 @@ static void way_back(struct pass *p, size_t from, size_t to)
         int layer = p->m->list.op[from].layer;
         if (layer >= 0) {
             memcpy(p->w->buf[RESID].p, p->stream + (size_t)(layer - p->first) * items, items * sizeof(float));
-            pass_run(p, from, to, NONE);
+            lm_pass_run(p, from, to, NONE);
         }
         run_back(p, from > p->keep ? from : p->keep, to);
     }
@@ -117,7 +117,7 @@ int lm_gradient(const struct lm *m, struct lm_back *w, const struct lm_batch *b,
                 const struct lm_hook *at, const struct lm_number *number, double *value, float *grad)
 {
     const struct list *l = &m->list;
-    struct pass p = { m, w->all, b, taps, n_taps, b->start[b->count] - b->start[0], SIZE_MAX, 0, NULL };
+    struct pass p = { m, w->all, b, taps, n_taps, b->start[b->count] - b->start[0], .keep = SIZE_MAX };
     size_t behind = (size_t)(at->op - l->op) + 1, last = layer_begin(l, l->head);
     *value = 0;
     if (behind > l->head)
@@ -125,11 +125,11 @@ int lm_gradient(const struct lm *m, struct lm_back *w, const struct lm_batch *b,
     if (!p.n)
         return 0;
     p.first = l->op[behind].layer < 0 ? 0 : l->op[behind].layer;
-    p.stream = rows_room(&w->kept, (m->c.n_layer - (size_t)p.first) * p.n * l->width[RESID]);
-    pass_reserve(&p);
-    pass_run(&p, 0, last, RESID);
+    p.stream = lm_room(&w->kept, (m->c.n_layer - (size_t)p.first) * p.n * l->width[RESID]);
+    lm_pass_reserve(&p);
+    lm_pass_run(&p, 0, last, RESID);
     p.keep = behind;
-    pass_run(&p, last, l->head, l->op[l->head].in[0]);
+    lm_pass_run(&p, last, l->head, l->op[l->head].in[0]);
     *value = head(&p, w->head, number, grad != NULL);
     if (!grad)
         return 0;

@@ -36,7 +36,7 @@ struct rows {                   /* a buffer that grows */
     size_t items;
 };
 /* Room for items; what was there is lost when it grows. */
-float *rows_room(struct rows *r, size_t items);
+float *lm_room(struct rows *r, size_t items);
 
 /* The buffers of a pass: values by slot, gradients by GRAD + slot, and so on; behind the last, copies for the way back. */
 enum { GRAD = SLOTS, SCORES = GRAD + SLOTS, DSCORES, INVERSE, TURNS };
@@ -57,14 +57,14 @@ struct pass {
     const struct lm_tap *taps;
     size_t n_taps, n;           /* n: rows */
     size_t keep;                /* the first operation whose backward will want what it read; SIZE_MAX: none */
-    int first;                  /* where nothing is kept: the residual stream in front of layers `first` and on goes to */
-    float *stream;              /* (n_layer - first, n, d_model), as it is before any tap there; NULL: to nowhere */
+    float *stream;              /* forward the residual stream in front of layers from `first` on, before any tap there, */
+    int first;                  /* goes to this (n_layer - first, n, d_model); NULL: nowhere */
 };
 
-/* Run those of the operations [from, to) that are needed: for the slot `want` (or NONE) behind them; where nothing is
- * kept, for what the taps see; else, for what is kept. */
-void pass_run(struct pass *p, size_t from, size_t to, int want);
+/* Run those of the operations [from, to) that are needed for the slot `want` (or NONE) behind them; where nothing is kept, for
+ * what the taps see, too; else, for what is kept. */
+void lm_pass_run(struct pass *p, size_t from, size_t to, int want);
 /* Tables for contexts as long as the batch's. */
-void pass_reserve(struct pass *p);
+void lm_pass_reserve(struct pass *p);
 
 #endif

@@ -31,7 +31,7 @@ void lm_work_free(struct lm_work *w)
     free(w);
 }
 
-float *rows_room(struct rows *r, size_t items)
+float *lm_room(struct rows *r, size_t items)
 {
     if (items > r->items || !r->p) {
         free(r->p);
@@ -52,7 +52,7 @@ static void fill_turns(float *cosine, const struct rope *rope, size_t length)
         }
 }
 
-void pass_reserve(struct pass *p)
+void lm_pass_reserve(struct pass *p)
 {
     const struct list *l = &p->m->list;
     size_t longest = 1;
@@ -64,7 +64,7 @@ void pass_reserve(struct pass *p)
         return;
     p->w->context = longest;
     for (size_t i = 0; i < l->ropes; i++)
-        fill_turns(rows_room(&p->w->buf[TURNS + i], 2 * longest * l->rope[i].half), &l->rope[i], longest);
+        fill_turns(lm_room(&p->w->buf[TURNS + i], 2 * longest * l->rope[i].half), &l->rope[i], longest);
 }
 
 /* ---- what is needed ---- */
@@ -113,7 +113,7 @@ static void keep(struct pass *p, size_t i, size_t to)
         float *x = p->w->buf[o->in[k]].p;
         size_t items = p->n * p->m->list.width[o->in[k]];
         if (written(p, i, to, o->in[k]))
-            x = memcpy(rows_room(&p->w->buf[p->w->next++], items), x, items * sizeof *x);
+            x = memcpy(lm_room(&p->w->buf[p->w->next++], items), x, items * sizeof *x);
         p->w->kept[i][k] = x;
     }
 }
@@ -125,7 +125,7 @@ static void keep_stream(struct pass *p, const struct op *o)
         memcpy(p->stream + (size_t)(o->layer - p->first) * items, p->w->buf[RESID].p, items * sizeof(float));
 }
 
-void pass_run(struct pass *p, size_t from, size_t to, int want)
+void lm_pass_run(struct pass *p, size_t from, size_t to, int want)
 {
     const struct op *op = p->m->list.op;
     mark(p, from, to, want);
@@ -143,14 +143,14 @@ void pass_run(struct pass *p, size_t from, size_t to, int want)
 static void run(const struct lm *m, struct lm_work *w, const struct lm_batch *b, const struct lm_tap *taps, size_t n_taps,
                 size_t from, const float *rows)
 {
-    struct pass p = { m, w, b, taps, n_taps, b->start[b->count] - b->start[0], SIZE_MAX, 0, NULL };
+    struct pass p = { m, w, b, taps, n_taps, b->start[b->count] - b->start[0], .keep = SIZE_MAX };
     size_t items = p.n * m->list.width[RESID];
     if (p.n == 0)
         return;
-    pass_reserve(&p);
+    lm_pass_reserve(&p);
     if (rows)
-        memcpy(rows_room(&w->buf[RESID], items), rows, items * sizeof *rows);
-    pass_run(&p, from, m->list.ops, NONE);
+        memcpy(lm_room(&w->buf[RESID], items), rows, items * sizeof *rows);
+    lm_pass_run(&p, from, m->list.ops, NONE);
 }
 
 void lm_forward(const struct lm *m, struct lm_work *w, const struct lm_batch *b, const struct lm_tap *taps, size_t n_taps)

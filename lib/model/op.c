@@ -10,7 +10,7 @@
 
 enum { QUERIES = 64 };                  /* rows of an attention block */
 
-/* ---- what an operation sees: values and gradients (rows, width) of its k-th slot ---- */
+/* ---- what an operation sees: values and gradients (rows, width) of slots ---- */
 
 static size_t width(const struct pass *p, int slot)
 {
@@ -19,12 +19,12 @@ static size_t width(const struct pass *p, int slot)
 
 static float *value(const struct pass *p, int slot)
 {
-    return rows_room(&p->w->buf[slot], p->n * width(p, slot));
+    return lm_room(&p->w->buf[slot], p->n * width(p, slot));
 }
 
 static float *grad(const struct pass *p, int slot)
 {
-    return rows_room(&p->w->buf[GRAD + slot], p->n * width(p, slot));
+    return lm_room(&p->w->buf[GRAD + slot], p->n * width(p, slot));
 }
 
 static bool is_live(const struct pass *p, int slot)
@@ -84,7 +84,8 @@ static void norm_back(struct pass *p, const struct op *o)
 
 static void gain(struct pass *p, const struct op *o)
 {
-    nonlin_gain(value(p, o->out[0]), value(p, o->in[0]), lm_load(p->m, o->weight), lm_load(p->m, o->bias), p->n, width(p, o->in[0]));
+    const float *by = lm_load(p->m, o->weight), *bias = lm_load(p->m, o->bias);
+    nonlin_gain(value(p, o->out[0]), value(p, o->in[0]), by, bias, p->n, width(p, o->in[0]));
 }
 
 static void gain_back(struct pass *p, const struct op *o)
@@ -116,7 +117,7 @@ static void linear_back(struct pass *p, const struct op *o)
 {
     size_t from = width(p, o->in[0]), to = width(p, o->out[0]);
     const float *w = lm_load(p->m, o->weight), *dy = grad(p, o->out[0]);
-    float *dx = grad(p, o->in[0]), more = is_live(p, o->in[0]) ? 1 : 0;
+    float *dx = grad(p, o->in[0]), more = is_live(p, o->in[0]);
     if (o->in_out)
         blas_nt(p->n, from, to, dy, to, w, to, more, dx, from);
     else
@@ -207,8 +208,8 @@ static void each_block(struct pass *p, const struct op *o,
                        void (*fn)(struct pass *p, const struct op *o, const struct block *a, size_t at))
 {
     size_t d = width(p, Q), d_head = d / o->heads;
-    struct block a = { .d = d, .d_head = d_head, .weights = rows_room(&p->w->buf[SCORES], QUERIES * p->w->context),
-                       .inverse = rows_room(&p->w->buf[INVERSE], QUERIES) };
+    struct block a = { .d = d, .d_head = d_head, .weights = lm_room(&p->w->buf[SCORES], QUERIES * p->w->context),
+                       .inverse = lm_room(&p->w->buf[INVERSE], QUERIES) };
     for (size_t i = 0; i < p->b->count; i++) {
         size_t at = (p->b->start[i] - p->b->start[0]) * d, n = p->b->start[i + 1] - p->b->start[i];
         for (size_t h = 0; h < o->heads; h++, at += d_head)
@@ -246,7 +247,7 @@ static void attend_back_block(struct pass *p, const struct op *o, const struct b
 {
     size_t d = a->d, from = at + a->from * d, ld = a->keys;
     const float *q = kept(p, o, 0), *k = kept(p, o, 1) + at, *v = kept(p, o, 2) + at, *dz = grad(p, o->out[0]) + from;
-    float *dweights = rows_room(&p->w->buf[DSCORES], QUERIES * p->w->context);
+    float *dweights = lm_room(&p->w->buf[DSCORES], QUERIES * p->w->context);
     weights(o, a, q + at, k);
     for (size_t j = 0; j < a->rows; j++)
         vec_scale(a->weights + j * ld, a->inverse[j], a->keys);

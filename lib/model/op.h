@@ -22,20 +22,20 @@ struct op_kind {
     /* From the gradient at what it wrote to the one at what it read: added where that is live, else set. The former may be
      * spent on it. NULL: there is nothing to do. */
     void (*backward)(struct pass *p, const struct op *o);
-    int keeps;                  /* how many of the slots it reads backward asks for, as they were */
+    int keeps;                  /* of how many of the slots it reads, from the first, backward asks for the values */
 };
 
 struct op {
     const struct op_kind *kind;
     const char *name;           /* hook: behind "blocks.N." where it is in a layer */
     int layer;                  /* -1: before the layers; n_layer: behind them */
-    unsigned char in[3], out[3];        /* slots, as many as the kind has */
+    unsigned char in[3], out[3];    /* slots, as many as the kind has; NONE */
     unsigned reads, writes;     /* the same as sets: bit s is slot s */
     int weight, bias, rope;     /* of the list, from 1; 0: none */
     bool by_position;           /* table: by position in the context rather than by token */
     bool in_out;                /* linear: the weight is (in, out) rather than (out, in) */
     enum nonlin act;
-    size_t heads;               /* split, rotate, attend */
+    size_t heads;               /* rotate, attend; split: runs */
     double eps;                 /* norm */
     float scale;                /* attend: of the scores */
 };
