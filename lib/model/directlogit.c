@@ -12,7 +12,7 @@ static const struct op *reader(const struct op *o, int slot)
 {
     do
         o++;
-    while (o->kind == &op_hook || (o->in[0] != slot && o->in[1] != slot && o->in[2] != slot));
+    while (o->kind == &op_hook || !(o->reads >> slot & 1));
     return o;
 }
 
@@ -39,8 +39,8 @@ int directlogit_check(const struct lm_hook *hook)
     const struct op *map;
     if (is_straight(hook, &map) || is_final(hook))
         return 0;
-    return err_data("no straight path from %s to the logits: it is neither part of the residual stream nor mapped into it by "
-                    "one matrix", hook->name);
+    return err_data("no straight path from %s to the logits: it is neither part of the residual stream nor mapped into "
+                    "it by one matrix", hook->name);
 }
 
 /* What the hook's rows add to the residual stream: r (n, d). */

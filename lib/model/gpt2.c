@@ -20,23 +20,21 @@ static int read_config(const json_t *j, struct lm_config *c)
     return lm_config_act(j, "activation_function", "gelu_new", &c->act) ? -1 : lm_config_bos(j, c);
 }
 
+/* The i-th layer, from 0. */
 static void layer(struct list *l, const struct lm_config *c, size_t i)
 {
-    double scale = (c->scale_attn ? 1 / sqrt((double)(c->d_model / c->n_head)) : 1) / (c->scale_by_layer ? (int)i + 1 : 1);
+    double scale = c->scale_attn ? 1 / sqrt((double)(c->d_model / c->n_head)) : 1;
+    list_next_layer(l);
     list_hook(l, RESID, "hook_resid_pre");
-    list_layer_norm(l, RESID, "ln1.hook_normalized", "h.*.ln_1", c->eps);
+    list_norm(l, RESID, "ln1.hook_normalized", "h.*.ln_1", c->eps);
     list_linear(l, GAINED, QKV, 3 * c->d_model, "h.*.attn.c_attn", true);
     list_split(l, 1);
-    list_hook(l, Q, "attn.hook_q");
-    list_hook(l, K, "attn.hook_k");
-    list_hook(l, V, "attn.hook_v");
-    list_attend(l, c->n_head, scale);
-    list_hook(l, Z, "attn.hook_z");
+    list_attend(l, c->n_head, 0, c->scale_by_layer ? scale / (double)(i + 1) : scale);
     list_linear(l, Z, ATTN, c->d_model, "h.*.attn.c_proj", true);
     list_hook(l, ATTN, "hook_attn_out");
     list_add(l, RESID, ATTN);
     list_hook(l, RESID, "hook_resid_mid");
-    list_layer_norm(l, RESID, "ln2.hook_normalized", "h.*.ln_2", c->eps);
+    list_norm(l, RESID, "ln2.hook_normalized", "h.*.ln_2", c->eps);
     list_mlp(l, "h.*.mlp.c_fc", "h.*.mlp.c_proj", c->d_mlp, c->act);
     list_add(l, RESID, MLP);
     list_hook(l, RESID, "hook_resid_post");
@@ -46,16 +44,11 @@ static void build(struct list *l, const struct lm_config *c)
 {
     l->in_out = true;
     list_embed(l, "wte", c->n_vocab, c->d_model);
-    list_hook(l, RESID, "hook_embed");
-    list_position(l, "wpe", c->n_ctx);
-    list_hook(l, NORM, "hook_pos_embed");
-    list_add(l, RESID, NORM);
-    for (size_t i = 0; i < c->n_layer; i++) {
-        list_next_layer(l);
+    list_positions(l, "wpe", c->n_ctx);
+    for (size_t i = 0; i < c->n_layer; i++)
         layer(l, c, i);
-    }
     list_next_layer(l);
-    list_layer_norm(l, RESID, "ln_final.hook_normalized", "ln_f", c->eps);
+    list_norm(l, RESID, "ln_final.hook_normalized", "ln_f", c->eps);
     list_logits(l, c->tied ? NULL : "lm_head", c->n_vocab);
 }
 

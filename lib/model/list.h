@@ -28,11 +28,11 @@ struct rope {
 
 struct list {
     struct op *op;
-    size_t ops, op_cap, head;   /* head: the operation that makes logits */
     struct weight *weight;
-    size_t weights, weight_cap;
     struct rope *rope;
-    size_t ropes, rope_cap;
+    size_t ops, weights, ropes;
+    size_t op_cap, weight_cap, rope_cap;
+    size_t head;                /* the operation that makes logits */
     size_t width[SLOTS];        /* 0: not used */
     int layer;                  /* of the operations to come */
     bool in_out;                /* matrices are stored (in, out) */
@@ -43,30 +43,26 @@ void list_free(struct list *l);
 /* What follows is in the next layer; behind the last one, after it. */
 void list_next_layer(struct list *l);
 
-/* Rows of a table (rows, width): RESID by token, NORM by position. */
+/* RESID = rows of a table (rows, width) by token; RESID += rows of one by position; with their hooks. */
 void list_embed(struct list *l, const char *name, size_t rows, size_t width);
-void list_position(struct list *l, const char *name, size_t rows);
-/* NORM = the norm of `from`, a hook called `hook` there, GAINED = NORM gain + bias. */
-void list_layer_norm(struct list *l, int from, const char *hook, const char *name, double eps);
+void list_positions(struct list *l, const char *name, size_t rows);
+/* NORM = the layer norm of `from`, a hook called `hook` there, GAINED = NORM gain + bias. */
+void list_norm(struct list *l, int from, const char *hook, const char *name, double eps);
 /* to (width) = from W, + bias where there is one. */
 void list_linear(struct list *l, int from, int to, size_t width, const char *name, bool bias);
 /* Q, K, V = QKV, whose columns are `runs` times a run of each. */
 void list_split(struct list *l, size_t runs);
-/* A table of rotations, base^(-2i/dims) radians a position for i < dims/2; the number of it. [Su 2021, section 3.2.2] */
-size_t list_rope(struct list *l, size_t dims, double base);
-/* Turn the heads of a slot. */
-void list_rotate(struct list *l, int slot, size_t heads, size_t rope);
-/* Z = attention of Q, K, V, scores times scale. */
-void list_attend(struct list *l, size_t heads, double scale);
-void list_act(struct list *l, int slot, enum nonlin act);
+/* A table of rotations, base^(-2i/dims) radians a position for i < dims/2; its number, from 1. [Su 2021, section 3.2.2] */
+int list_rope(struct list *l, size_t dims, double base);
+/* Z = attention of Q and K, rotated by a table (0: as they are), to V, scores times scale; with all hooks from Q to Z. */
+void list_attend(struct list *l, size_t heads, int rope, double scale);
 /* to += from */
 void list_add(struct list *l, int to, int from);
 /* A hook point on what is in the slot now. */
 void list_hook(struct list *l, int slot, const char *name);
+/* MLP = act(GAINED W_up + bias) W_down + bias, with its hooks; `width`: of the hidden layer. */
+void list_mlp(struct list *l, const char *up, const char *down, size_t width, enum nonlin act);
 /* LOGITS = GAINED U^T, U (rows, width of GAINED) or, where name is NULL, the embedding; and its hook. */
 void list_logits(struct list *l, const char *name, size_t rows);
-
-/* The hidden layer from GAINED to MLP, with its hooks. */
-void list_mlp(struct list *l, const char *up, const char *down, size_t width, enum nonlin act);
 
 #endif

@@ -222,26 +222,19 @@ static int build(struct lm *m)
     return 0;
 }
 
-static void convert(struct weight *w)
-{
-    if (w->t->type == DTYPE_F32 && (uintptr_t)w->t->data % _Alignof(float) == 0) {
-        w->f32 = w->t->data;
-        return;
-    }
-    size_t n = tensor_items(w->t);
-    w->own = mem_align(n, sizeof *w->own);
-    dtype_load(w->own, w->t->data, w->t->type, n);
-    w->f32 = w->own;
-}
-
 const float *lm_load(const struct lm *m, int weight)
 {
-    if (weight == NONE)
+    struct weight *w = &m->list.weight[weight - 1];
+    if (!weight)
         return NULL;
-    struct weight *w = &m->list.weight[weight];
     pthread_mutex_lock(m->lock);
-    if (!w->f32)
-        convert(w);
+    if (!w->f32 && w->t->type == DTYPE_F32 && (uintptr_t)w->t->data % _Alignof(float) == 0) {
+        w->f32 = w->t->data;
+    } else if (!w->f32) {
+        size_t n = tensor_items(w->t);
+        w->f32 = w->own = mem_align(n, sizeof *w->own);
+        dtype_load(w->own, w->t->data, w->t->type, n);
+    }
     pthread_mutex_unlock(m->lock);
     return w->f32;
 }

@@ -1,8 +1,8 @@
 /* lm: a language model from a Hugging Face checkpoint directory, run forward on the CPU with hooks.
  *
  * GPT-2 (sequential blocks, learned positions) and GPT-NeoX/Pythia (parallel or sequential blocks, rotary positions).
- * A family is one file with the list of operations that its models are (struct lm_family). Hook points have TransformerLens's
- * names; the values are raw: nothing folded, nothing centred. */
+ * A family is one file with the list of operations that its models are (struct lm_family). Hook points have
+ * TransformerLens's names; the values are raw: nothing folded, nothing centred. */
 /* SPDX-License-Identifier: MIT */
 #ifndef LM_H
 #define LM_H

@@ -33,42 +33,15 @@ void lm_back_free(struct lm_back *w)
     free(w);
 }
 
-/* Run up to the last layer's end. The residual stream in front of layers `first`... (n_layer: behind the last) goes to `to`,
- * as it is before any tap there, for the layer is run again. */
-static void keep_streams(struct pass *p, int first, float *to)
-{
-    const struct list *l = &p->m->list;
-    size_t items = p->n * l->width[RESID], from = 0, end;
-    for (int layer = -1; layer <= l->layer; layer++, from = end) {
-        for (end = from; end < l->ops && l->op[end].layer == layer; end++)
-            ;
-        if (layer >= first) {
-            memcpy(to, p->w->value[RESID].p, items * sizeof *to);
-            to += items;
-        }
-        if (layer < l->layer)
-            pass_run(p, from, end, RESID);
-    }
-}
-
-/* Run a layer, up to `to`, again from its input, and keep what its way back needs. */
-static void run_again(struct pass *p, size_t from, size_t to, int want, const float *input)
-{
-    size_t items = p->n * p->m->list.width[RESID];
-    memcpy(rows_room(&p->w->value[RESID], items), input, items * sizeof *input);
-    pass_run(p, from, to, want);
-}
-
 /* The way back from `to` to `from`, which is not gone through any more. */
 static void run_back(struct pass *p, size_t from, size_t to)
 {
     for (size_t i = to; i-- > from;) {
         const struct op *o = &p->m->list.op[i];
-        if (!o->kind->backward || !op_any(p->w->live, o->out))
+        if (!o->kind->backward || !(p->w->live & o->writes))
             continue;
         o->kind->backward(p, o);
-        op_put(p->w->live, o->out, false);
-        op_put(p->w->live, o->in, true);
+        p->w->live = (p->w->live & ~o->writes) | o->reads;
     }
 }
 
@@ -78,16 +51,15 @@ static void run_back(struct pass *p, size_t from, size_t to)
 static double head_block(struct pass *p, const struct lm_number *number, const size_t *row, bool want)
 {
     const struct list *l = &p->m->list;
-    struct rows *logits = &p->w->value[LOGITS], *grad = &p->w->grad[LOGITS], spare = *grad;
+    struct rows *logits = &p->w->buf[LOGITS], *grad = &p->w->buf[GRAD + LOGITS], spare = *grad;
     double value = 0;
-    pass_run(p, l->head, l->ops, LOGITS);
+    lm_pass_run(p, l->head, l->ops, LOGITS);
     for (size_t i = 0; i < p->n; i++)
         value += number->fn(number->arg, row[i], logits->p + i * l->width[LOGITS]);
     if (!want)
         return value;
     *grad = *logits;                            /* they have become their gradient */
-    memset(p->w->live, 0, sizeof p->w->live);
-    p->w->live[LOGITS] = true;
+    p->w->live = 1u << LOGITS;
     run_back(p, l->head, l->ops);
     *grad = spare;
     return value;
@@ -100,59 +72,68 @@ static double head(const struct pass *p, struct lm_work *block, const struct lm_
     int slot = l->op[l->head].in[0];
     size_t d = l->width[slot];
     double value = 0;
-    const float *x = p->w->value[slot].p;
-    float *grad = rows_room(&p->w->grad[slot], p->n * d), *to = rows_room(&block->value[slot], HEAD_ROWS * d);
-    memset(p->w->live, 0, sizeof p->w->live);
+    const float *x = p->w->buf[slot].p;
+    float *grad = lm_room(&p->w->buf[GRAD + slot], p->n * d), *to = lm_room(&block->buf[slot], HEAD_ROWS * d);
     memset(grad, 0, p->n * d * sizeof *grad);
-    p->w->live[slot] = true;
+    p->w->live = 1u << slot;
     for (size_t from = 0; from < number->n; from += HEAD_ROWS) {
         const size_t *row = number->row + from;
-        struct pass q = { p->m, block, p->b, NULL, 0, number->n - from < HEAD_ROWS ? number->n - from : HEAD_ROWS, l->head };
-        for (size_t i = 0; i < q.n; i++)
+        size_t n = number->n - from < HEAD_ROWS ? number->n - from : HEAD_ROWS;
+        struct pass q = { .m = p->m, .w = block, .b = p->b, .n = n, .keep = l->head };
+        for (size_t i = 0; i < n; i++)
             memcpy(to + i * d, x + row[i] * d, d * sizeof *to);
         value += head_block(&q, number, row, want);
-        for (size_t i = 0; want && i < q.n; i++)
-            memcpy(grad + row[i] * d, block->grad[slot].p + i * d, d * sizeof *grad);
+        for (size_t i = 0; want && i < n; i++)
+            memcpy(grad + row[i] * d, block->buf[GRAD + slot].p + i * d, d * sizeof *grad);
     }
     return value;
 }
 
-/* From the head back to the operation behind `at`, layer by layer; the first kept input is the one of layer `first`. */
-static double way_back(struct pass *p, struct lm_back *w, const struct lm_number *number, int first, bool want)
+static size_t layer_begin(const struct list *l, size_t end)
 {
-    const struct list *l = &p->m->list;
-    size_t items = p->n * l->width[RESID], from, to = l->head;
-    double value = 0;
-    do {
-        int layer = l->op[to - 1].layer;
-        for (from = to; from > 0 && l->op[from - 1].layer == layer; from--)
-            ;
-        if (layer >= 0)
-            run_again(p, from, to, to == l->head ? l->op[to].in[0] : NONE, w->kept.p + (size_t)(layer - first) * items);
-        if (to == l->head)
-            value = head(p, w->head, number, want);
+    size_t from = end - 1;
+    while (from > 0 && l->op[from - 1].layer == l->op[end - 1].layer)
+        from--;
+    return from;
+}
+
+/* From the head's input back to the operation behind the hook, layer by layer, each run again from its own input. */
+static void way_back(struct pass *p, size_t from, size_t to)
+{
+    size_t items = p->n * p->m->list.width[RESID];
+    run_back(p, from > p->keep ? from : p->keep, to);
+    while ((to = from) > p->keep) {
+        from = layer_begin(&p->m->list, to);
+        int layer = p->m->list.op[from].layer;
+        if (layer >= 0) {
+            memcpy(p->w->buf[RESID].p, p->stream + (size_t)(layer - p->first) * items, items * sizeof(float));
+            lm_pass_run(p, from, to, NONE);
+        }
         run_back(p, from > p->keep ? from : p->keep, to);
-        to = from;
-    } while (want && to > p->keep);
-    return value;
+    }
 }
 
 int lm_gradient(const struct lm *m, struct lm_back *w, const struct lm_batch *b, const struct lm_tap *taps, size_t n_taps,
                 const struct lm_hook *at, const struct lm_number *number, double *value, float *grad)
 {
-    struct pass p = { m, w->all, b, taps, n_taps, b->start[b->count] - b->start[0], SIZE_MAX };
-    size_t behind = (size_t)(at->op - m->list.op) + 1;
+    const struct list *l = &m->list;
+    struct pass p = { m, w->all, b, taps, n_taps, b->start[b->count] - b->start[0], .keep = SIZE_MAX };
+    size_t behind = (size_t)(at->op - l->op) + 1, last = layer_begin(l, l->head);
     *value = 0;
-    if (behind > m->list.head)
+    if (behind > l->head)
         return err_usage("no gradient at the logits: the number is computed from them");
     if (!p.n)
         return 0;
-    int first = m->list.op[behind].layer < 0 ? 0 : m->list.op[behind].layer;
-    pass_reserve(&p);
-    keep_streams(&p, first, rows_room(&w->kept, (size_t)(m->list.layer - first + 1) * p.n * m->c.d_model));
+    p.first = l->op[behind].layer < 0 ? 0 : l->op[behind].layer;
+    p.stream = lm_room(&w->kept, (m->c.n_layer - (size_t)p.first) * p.n * l->width[RESID]);
+    lm_pass_reserve(&p);
+    lm_pass_run(&p, 0, last, RESID);
     p.keep = behind;
-    *value = way_back(&p, w, number, first, grad != NULL);
-    if (grad)
-        memcpy(grad, p.w->grad[at->op->in[0]].p, p.n * at->width * sizeof *grad);
+    lm_pass_run(&p, last, l->head, l->op[l->head].in[0]);
+    *value = head(&p, w->head, number, grad != NULL);
+    if (!grad)
+        return 0;
+    way_back(&p, last, l->head);
+    memcpy(grad, p.w->buf[GRAD + at->op->in[0]].p, p.n * at->width * sizeof *grad);
     return 0;
 }

@@ -24,7 +24,7 @@ struct lm_back *lm_back_new(const struct lm *m);
 void lm_back_free(struct lm_back *w);
 
 /* The number, and where grad is not NULL its gradient (n, width) at hook `at`, with respect to the values that the rest of
- * the pass uses. Taps may overwrite rows; they are at `at` or before it, and those in its layer are called a second time.
+ * the pass uses. Taps may overwrite rows; they are at `at` or before it, and those in its layer may be called a second time.
  * Every hook but the logits; 0, or -1 and a sentence for those. Single-threaded, like lm_forward(). */
 int lm_gradient(const struct lm *m, struct lm_back *w, const struct lm_batch *b, const struct lm_tap *taps, size_t n_taps,
                 const struct lm_hook *at, const struct lm_number *number, double *value, float *grad) ERR_CHECKED;

@@ -94,21 +94,19 @@ static int split(const char *name, char *rest, size_t size)
     return -1;
 }
 
-/* Those of the first layer stand for all. */
+/* The points of the first layer stand for those of all. */
 static int refuse(const struct lm *m, const char *name)
 {
-    char list[640] = "";
-    size_t n = 0;
-    bool inside = false;
+    char list[640] = "", layers[64];
+    bool was = false;
+    snprintf(layers, sizeof layers, ", blocks.{0..%zu}.{", m->c.n_layer - 1);
     for (const struct lm_hook *h = m->hook; h < m->hook + m->hooks; h++) {
-        if (in_layer(m, h) && h->layer > 0)
+        bool in = in_layer(m, h);
+        size_t n = strlen(list);
+        if (in && h->layer > 0)
             continue;
-        if (in_layer(m, h) != inside)
-            n += (size_t)(inside ? snprintf(list + n, sizeof list - n, "}") :
-                                   snprintf(list + n, sizeof list - n, ", blocks.{0..%zu}.{", m->c.n_layer - 1));
-        const char *comma = h == m->hook || (in_layer(m, h) && !inside) ? "" : inside && in_layer(m, h) ? "," : ", ";
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", comma, h->op->name);
-        inside = in_layer(m, h);
+        snprintf(list + n, sizeof list - n, "%s%s", in ? was ? "," : layers : was ? "}, " : n ? ", " : "", h->op->name);
+        was = in;
     }
     return err_usage("no hook point %.60s; there are %s", name, list);
 }

@@ -23,7 +23,7 @@ struct lm {
     char digest[65];
 };
 
-/* The values of a tensor of the list, converted at the first call if need be; NULL for NONE. Any thread may call it. */
+/* The values of a tensor of the list, converted at the first call if need be; NULL for 0. Any thread may call it. */
 const float *lm_load(const struct lm *m, int weight);
 
 /* Fill m->hook from the list. */
@@ -36,19 +36,18 @@ struct rows {                   /* a buffer that grows */
     size_t items;
 };
 /* Room for items; what was there is lost when it grows. */
-float *rows_room(struct rows *r, size_t items);
+float *lm_room(struct rows *r, size_t items);
+
+/* The buffers of a pass: values by slot, gradients by GRAD + slot, and so on; behind the last, copies for the way back. */
+enum { GRAD = SLOTS, SCORES = GRAD + SLOTS, DSCORES, INVERSE, TURNS };
 
 struct lm_work {
-    struct rows value[SLOTS], grad[SLOTS];
-    bool live[SLOTS];           /* which gradients are */
-    bool *runs;                 /* (ops): which operations the pass in hand needs */
-    const float *(*kept)[3];    /* (ops): what they read, for the way back: in the slot or saved */
-    struct rows *saved;         /* (3 ops): values that were to be written over */
-    size_t copies;
-    struct rows scores, dscores, inverse;
+    struct rows *buf;           /* TURNS: (ropes) of cosines (context, half), then sines */
+    size_t buffers, next;       /* next: the first without a copy */
     size_t context;             /* the longest so far */
-    struct rows *turns;         /* (ropes): cosines (context, half), then sines */
-    size_t ops, ropes;
+    unsigned live;              /* the set of slots with a gradient */
+    bool *runs;                 /* (ops): which operations the pass in hand needs */
+    const float *(*kept)[3];    /* (ops): what they read, for the way back: in the slot or a copy */
 };
 
 struct pass {
@@ -58,12 +57,14 @@ struct pass {
     const struct lm_tap *taps;
     size_t n_taps, n;           /* n: rows */
     size_t keep;                /* the first operation whose backward will want what it read; SIZE_MAX: none */
+    float *stream;              /* forward the residual stream in front of layers from `first` on, before any tap there, */
+    int first;                  /* goes to this (n_layer - first, n, d_model); NULL: nowhere */
 };
 
-/* Run those of the operations [from, to) that are needed: for the slot `want` (NONE: none) behind them; where nothing is
- * kept, for what the taps see; else, for what is kept. */
-void pass_run(struct pass *p, size_t from, size_t to, int want);
+/* Run those of the operations [from, to) that are needed for the slot `want` (or NONE) behind them; where nothing is kept, for
+ * what the taps see, too; else, for what is kept. */
+void lm_pass_run(struct pass *p, size_t from, size_t to, int want);
 /* Tables for contexts as long as the batch's. */
-void pass_reserve(struct pass *p);
+void lm_pass_reserve(struct pass *p);
 
 #endif

@@ -12,40 +12,26 @@
 struct lm_work *lm_work_new(const struct lm *m)
 {
     struct lm_work *w = mem_zero(1, sizeof *w);
-    w->ops = m->list.ops;
-    w->ropes = m->list.ropes;
-    w->runs = mem_zero(w->ops, sizeof *w->runs);
-    w->kept = mem_zero(w->ops, sizeof *w->kept);
-    w->saved = mem_zero(3 * w->ops, sizeof *w->saved);
-    w->turns = mem_zero(w->ropes, sizeof *w->turns);
+    w->buffers = TURNS + m->list.ropes + 3 * m->list.ops;
+    w->buf = mem_zero(w->buffers, sizeof *w->buf);
+    w->runs = mem_zero(m->list.ops, sizeof *w->runs);
+    w->kept = mem_zero(m->list.ops, sizeof *w->kept);
     return w;
-}
-
-static void free_all(struct rows *rows, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(rows[i].p);
 }
 
 void lm_work_free(struct lm_work *w)
 {
     if (!w)
         return;
-    free_all(w->value, SLOTS);
-    free_all(w->grad, SLOTS);
-    free_all(w->saved, 3 * w->ops);
-    free_all(w->turns, w->ropes);
-    free_all(&w->scores, 1);
-    free_all(&w->dscores, 1);
-    free_all(&w->inverse, 1);
+    for (size_t i = 0; i < w->buffers; i++)
+        free(w->buf[i].p);
+    free(w->buf);
     free(w->runs);
     free(w->kept);
-    free(w->saved);
-    free(w->turns);
     free(w);
 }
 
-float *rows_room(struct rows *r, size_t items)
+float *lm_room(struct rows *r, size_t items)
 {
     if (items > r->items || !r->p) {
         free(r->p);
@@ -66,7 +52,7 @@ static void fill_turns(float *cosine, const struct rope *rope, size_t length)
         }
 }
 
-void pass_reserve(struct pass *p)
+void lm_pass_reserve(struct pass *p)
 {
     const struct list *l = &p->m->list;
     size_t longest = 1;
@@ -78,7 +64,7 @@ void pass_reserve(struct pass *p)
         return;
     p->w->context = longest;
     for (size_t i = 0; i < l->ropes; i++)
-        fill_turns(rows_room(&p->w->turns[i], 2 * longest * l->rope[i].half), &l->rope[i], longest);
+        fill_turns(lm_room(&p->w->buf[TURNS + i], 2 * longest * l->rope[i].half), &l->rope[i], longest);
 }
 
 /* ---- what is needed ---- */
@@ -94,18 +80,16 @@ static bool tapped(const struct pass *p, const struct op *o)
 /* From the last operation to the first: what writes a slot that is needed behind it has to run, and needs what it reads. */
 static void mark(struct pass *p, size_t from, size_t to, int want)
 {
-    bool need[SLOTS] = { false };
-    if (want != NONE)
-        need[want] = true;
+    unsigned need = 1u << want;
     for (size_t i = to; i-- > from;) {
         const struct op *o = &p->m->list.op[i];
-        bool runs = op_any(need, o->out);
+        bool runs = need & o->writes;
         if (o->kind == &op_hook)
             runs = tapped(p, o) && (runs || p->keep == SIZE_MAX);
         if (runs)
-            op_put(need, o->out, false);
+            need &= ~o->writes;
         if (runs || (o->kind->keeps && i >= p->keep))
-            op_put(need, o->in, true);
+            need |= o->reads;
         p->w->runs[i] = runs;
     }
 }
@@ -113,12 +97,10 @@ static void mark(struct pass *p, size_t from, size_t to, int want)
 /* ---- running ---- */
 
 /* Is a slot written by one of [from, to)? */
-static bool written(const struct pass *p, size_t from, size_t to, signed char slot)
+static bool written(const struct pass *p, size_t from, size_t to, int slot)
 {
-    bool set[SLOTS] = { false };
-    set[slot] = true;
     for (size_t i = from; i < to; i++)
-        if (p->w->runs[i] && op_any(set, p->m->list.op[i].out))
+        if (p->w->runs[i] && p->m->list.op[i].writes >> slot & 1)
             return true;
     return false;
 }
@@ -126,49 +108,61 @@ static bool written(const struct pass *p, size_t from, size_t to, signed char sl
 /* Keep what operation i reads: where it stands, or a copy when [i, to) write over it. */
 static void keep(struct pass *p, size_t i, size_t to)
 {
-    const signed char *in = p->m->list.op[i].in;
-    for (int k = 0; k < 3 && in[k] != NONE; k++) {
-        float *x = p->w->value[in[k]].p;
-        if (written(p, i, to, in[k])) {
-            size_t items = p->n * p->m->list.width[in[k]];
-            x = memcpy(rows_room(&p->w->saved[p->w->copies++], items), x, items * sizeof *x);
-        }
+    const struct op *o = &p->m->list.op[i];
+    for (int k = 0; k < o->kind->keeps; k++) {
+        float *x = p->w->buf[o->in[k]].p;
+        size_t items = p->n * p->m->list.width[o->in[k]];
+        if (written(p, i, to, o->in[k]))
+            x = memcpy(lm_room(&p->w->buf[p->w->next++], items), x, items * sizeof *x);
         p->w->kept[i][k] = x;
     }
 }
 
-void pass_run(struct pass *p, size_t from, size_t to, int want)
+static void keep_stream(struct pass *p, const struct op *o)
 {
+    size_t items = p->n * p->m->list.width[RESID];
+    if (p->stream && o->layer >= p->first && o->layer != o[-1].layer)
+        memcpy(p->stream + (size_t)(o->layer - p->first) * items, p->w->buf[RESID].p, items * sizeof(float));
+}
+
+void lm_pass_run(struct pass *p, size_t from, size_t to, int want)
+{
+    const struct op *op = p->m->list.op;
     mark(p, from, to, want);
-    p->w->copies = 0;
+    p->w->next = TURNS + p->m->list.ropes;
     for (size_t i = from; i < to; i++) {
-        const struct op_kind *kind = p->m->list.op[i].kind;
-        if (kind->keeps && i >= p->keep)
+        if (i >= p->keep)
             keep(p, i, to);
+        else if (p->keep == SIZE_MAX)
+            keep_stream(p, &op[i]);
         if (p->w->runs[i])
-            kind->forward(p, &p->m->list.op[i]);
+            op[i].kind->forward(p, &op[i]);
     }
+}
+
+static void run(const struct lm *m, struct lm_work *w, const struct lm_batch *b, const struct lm_tap *taps, size_t n_taps,
+                size_t from, const float *rows)
+{
+    struct pass p = { m, w, b, taps, n_taps, b->start[b->count] - b->start[0], .keep = SIZE_MAX };
+    size_t items = p.n * m->list.width[RESID];
+    if (p.n == 0)
+        return;
+    lm_pass_reserve(&p);
+    if (rows)
+        memcpy(lm_room(&w->buf[RESID], items), rows, items * sizeof *rows);
+    lm_pass_run(&p, from, m->list.ops, NONE);
 }
 
 void lm_forward(const struct lm *m, struct lm_work *w, const struct lm_batch *b, const struct lm_tap *taps, size_t n_taps)
 {
-    struct pass p = { m, w, b, taps, n_taps, b->start[b->count] - b->start[0], SIZE_MAX };
-    if (p.n == 0)
-        return;
-    pass_reserve(&p);
-    pass_run(&p, 0, m->list.ops, NONE);
+    run(m, w, b, taps, n_taps, 0, NULL);
 }
 
 void lm_resume(const struct lm *m, struct lm_work *w, const struct lm_batch *b, int layer, const float *rows,
                const struct lm_tap *taps, size_t n_taps)
 {
-    struct pass p = { m, w, b, taps, n_taps, b->start[b->count] - b->start[0], SIZE_MAX };
-    size_t items = p.n * m->c.d_model, from = 0;
-    if (p.n == 0)
-        return;
+    size_t from = 0;
     while (m->list.op[from].layer < layer)
         from++;
-    pass_reserve(&p);
-    memcpy(rows_room(&w->value[RESID], items), rows, items * sizeof *rows);
-    pass_run(&p, from, m->list.ops, NONE);
+    run(m, w, b, taps, n_taps, from, rows);
 }

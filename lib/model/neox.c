@@ -44,37 +44,22 @@ static int read_config(const json_t *j, struct lm_config *c)
     return lm_config_act(j, "hidden_act", "gelu", &c->act) || read_rope(j, c) ? -1 : lm_config_bos(j, c);
 }
 
-/* Q, K and V, their hooks before and behind the rotation. */
-static void heads(struct list *l, const struct lm_config *c)
-{
-    list_split(l, c->n_head);
-    list_hook(l, Q, "attn.hook_q");
-    list_hook(l, K, "attn.hook_k");
-    list_hook(l, V, "attn.hook_v");
-    if (!c->rotary)
-        return;
-    list_rotate(l, Q, c->n_head, 0);
-    list_hook(l, Q, "attn.hook_rot_q");
-    list_rotate(l, K, c->n_head, 0);
-    list_hook(l, K, "attn.hook_rot_k");
-}
-
 /* In a parallel block the MLP reads the residual stream that the attention reads, and both are added behind it. */
-static void layer(struct list *l, const struct lm_config *c)
+static void layer(struct list *l, const struct lm_config *c, int rope)
 {
+    list_next_layer(l);
     list_hook(l, RESID, "hook_resid_pre");
-    list_layer_norm(l, RESID, "ln1.hook_normalized", "layers.*.input_layernorm", c->eps);
+    list_norm(l, RESID, "ln1.hook_normalized", "layers.*.input_layernorm", c->eps);
     list_linear(l, GAINED, QKV, 3 * c->d_model, "layers.*.attention.query_key_value", c->attention_bias);
-    heads(l, c);
-    list_attend(l, c->n_head, 1 / sqrt((double)(c->d_model / c->n_head)));
-    list_hook(l, Z, "attn.hook_z");
+    list_split(l, c->n_head);
+    list_attend(l, c->n_head, rope, 1 / sqrt((double)(c->d_model / c->n_head)));
     list_linear(l, Z, ATTN, c->d_model, "layers.*.attention.dense", c->attention_bias);
     list_hook(l, ATTN, "hook_attn_out");
     if (!c->parallel) {
         list_add(l, RESID, ATTN);
         list_hook(l, RESID, "hook_resid_mid");
     }
-    list_layer_norm(l, RESID, "ln2.hook_normalized", "layers.*.post_attention_layernorm", c->eps);
+    list_norm(l, RESID, "ln2.hook_normalized", "layers.*.post_attention_layernorm", c->eps);
     list_mlp(l, "layers.*.mlp.dense_h_to_4h", "layers.*.mlp.dense_4h_to_h", c->d_mlp, c->act);
     if (c->parallel)
         list_add(l, RESID, ATTN);
@@ -85,15 +70,11 @@ static void layer(struct list *l, const struct lm_config *c)
 static void build(struct list *l, const struct lm_config *c)
 {
     list_embed(l, "embed_in", c->n_vocab, c->d_model);
-    list_hook(l, RESID, "hook_embed");
-    if (c->rotary)
-        list_rope(l, c->rotary, c->rope_base);
-    for (size_t i = 0; i < c->n_layer; i++) {
-        list_next_layer(l);
-        layer(l, c);
-    }
+    int rope = c->rotary ? list_rope(l, c->rotary, c->rope_base) : 0;
+    for (size_t i = 0; i < c->n_layer; i++)
+        layer(l, c, rope);
     list_next_layer(l);
-    list_layer_norm(l, RESID, "ln_final.hook_normalized", "final_layer_norm", c->eps);
+    list_norm(l, RESID, "ln_final.hook_normalized", "final_layer_norm", c->eps);
     list_logits(l, c->tied ? NULL : "embed_out", c->n_vocab);
 }
 

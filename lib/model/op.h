@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 /* RESID is the residual stream, all that a layer hands to the next. */
-enum slot { NONE = -1, RESID, NORM, GAINED, QKV, Q, K, V, Z, ATTN, HIDDEN, MLP, LOGITS, SLOTS };
+enum slot { NONE, RESID, NORM, GAINED, QKV, Q, K, V, Z, ATTN, HIDDEN, MLP, LOGITS, SLOTS };
 
 struct op;
 struct pass;
@@ -22,26 +22,26 @@ struct op_kind {
     /* From the gradient at what it wrote to the one at what it read: added where that is live, else set. The former may be
      * spent on it. NULL: there is nothing to do. */
     void (*backward)(struct pass *p, const struct op *o);
-    bool keeps;                 /* backward asks for the values read: kept() */
+    int keeps;                  /* of how many of the slots it reads, from the first, backward asks for the values */
 };
 
 struct op {
     const struct op_kind *kind;
     const char *name;           /* hook: behind "blocks.N." where it is in a layer */
     int layer;                  /* -1: before the layers; n_layer: behind them */
-    signed char in[3], out[3];  /* slots, from the front; NONE */
-    int weight, bias;           /* tensors of the list, NONE */
+    unsigned char in[3], out[3];    /* slots, as many as the kind has; NONE */
+    unsigned reads, writes;     /* the same as sets: bit s is slot s */
+    int weight, bias, rope;     /* of the list, from 1; 0: none */
+    bool by_position;           /* table: by position in the context rather than by token */
     bool in_out;                /* linear: the weight is (in, out) rather than (out, in) */
     enum nonlin act;
-    size_t heads;               /* split, rotate, attend */
-    size_t rope;                /* rotate: which table */
+    size_t heads;               /* rotate, attend; split: runs */
     double eps;                 /* norm */
     float scale;                /* attend: of the scores */
 };
 
 extern const struct op_kind
-    op_embed,                   /* out = rows of a table by token */
-    op_position,                /* out = rows of a table by position in the context */
+    op_table,                   /* out = rows of a table */
     op_norm,                    /* out = (in - mean) / sqrt(variance + eps), row by row */
     op_gain,                    /* out = in weight + bias, both (width) */
     op_linear,                  /* out = in W + bias */
@@ -51,9 +51,5 @@ extern const struct op_kind
     op_act,                     /* out = act(in), in place */
     op_add,                     /* out += in[1]; in[0] is out */
     op_hook;                    /* taps see the slot and may overwrite it */
-
-/* Is one of an operation's slots in the set? Put them in, or take them out. */
-bool op_any(const bool set[SLOTS], const signed char slots[3]);
-void op_put(bool set[SLOTS], const signed char slots[3], bool value);
 
 #endif
