@@ -46,7 +46,7 @@ $(BUILD)/%.o: %.c
 # ---- what it needs ----
 DEPS     := gcc libc6-dev make pkg-config libopenblas-dev libzstd-dev libmsgpack-dev libjansson-dev libutf8proc-dev \
             libdeflate-dev nettle-dev perl zstd parallel mandoc
-DEPS_DEV := clang libclang-rt-14-dev gnuplot-nox valgrind linux-perf universal-ctags
+DEPS_DEV := clang clang-format clang-tidy libclang-rt-14-dev gnuplot-nox valgrind linux-perf universal-ctags
 INSTALL_DEPS = missing=; for p in $(1); do \
 	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then echo "deps: all there"; \
@@ -55,7 +55,7 @@ INSTALL_DEPS = missing=; for p in $(1); do \
 
 deps:                                   ## install the Debian packages (as root), or say which are missing
 	@$(call INSTALL_DEPS,$(DEPS))
-deps-dev:                               ## what only developers need: clang, profilers, gnuplot
+deps-dev:                               ## what only developers need: clang and its tools, profilers, gnuplot
 	@$(call INSTALL_DEPS,$(DEPS_DEV))
 ifneq (,$(filter deps deps-dev,$(MAKECMDGOALS)))
 $(LIB_O) $(TOOL_O): | $(filter deps deps-dev,$(MAKECMDGOALS))
@@ -105,9 +105,10 @@ debug:                                  ## build without optimisation into build
 coverage:                               ## the suite with gcov counters, left in build/coverage
 	$(call VARIANT,coverage,--coverage) test
 
-lint:                                   ## manual pages, shell scripts
+lint:                                   ## manual pages, shell scripts; C where clang-tidy is there
 	mandoc -Tlint -Wwarning man/man?/*
 	for f in .ci/run pipelines/*/run pipelines/*/experiments pipelines/causal/common.sh; do bash -n $$f || exit 1; done
+	if command -v clang-tidy > /dev/null; then $(MAKE) -s compdb && clang-tidy --quiet -p . $(wildcard lib/*/*.c bin/*.c); fi
 
 # ---- installing ----
 install: all                            ## into $(DESTDIR)$(prefix)
