@@ -57,7 +57,7 @@ $(BUILD)/completions/_saetools: lib/shell/completion.zsh $(BUILD)/completions/op
 # ---- what it needs ----
 DEPS     := gcc libc6-dev make pkg-config libopenblas-dev libzstd-dev libmsgpack-dev libjansson-dev libutf8proc-dev \
             libdeflate-dev nettle-dev perl zstd parallel mandoc
-DEPS_DEV := clang libclang-rt-14-dev gnuplot-nox valgrind linux-perf universal-ctags
+DEPS_DEV := clang clang-format clang-tidy libclang-rt-14-dev gnuplot-nox valgrind linux-perf universal-ctags
 INSTALL_DEPS = missing=; for p in $(1); do \
 	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then echo "deps: all there"; \
@@ -66,7 +66,7 @@ INSTALL_DEPS = missing=; for p in $(1); do \
 
 deps:                                   ## install the Debian packages (as root), or say which are missing
 	@$(call INSTALL_DEPS,$(DEPS))
-deps-dev:                               ## what only developers need: clang, profilers, gnuplot
+deps-dev:                               ## what only developers need: clang and its tools, profilers, gnuplot
 	@$(call INSTALL_DEPS,$(DEPS_DEV))
 ifneq (,$(filter deps deps-dev,$(MAKECMDGOALS)))
 $(LIB_O) $(TOOL_O): | $(filter deps deps-dev,$(MAKECMDGOALS))
@@ -126,9 +126,10 @@ coverage:                               ## the suite with gcov counters, left in
 readme: all                             ## run every command of README.md, slow ones too, and write down what they print
 	README_WRITE=1 README_SLOW=1 BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run -t 3600 tests/cases/readme.t
 
-lint:                                   ## manual pages, shell scripts
+lint:                                   ## manual pages, shell scripts; C where clang-tidy is there
 	mandoc -Tlint -Wwarning man/man?/*
 	for f in .ci/run pipelines/*/run pipelines/*/experiments pipelines/causal/common.sh; do bash -n $$f || exit 1; done
+	if command -v clang-tidy > /dev/null; then $(MAKE) -s compdb && clang-tidy --quiet -p . $(wildcard lib/*/*.c bin/*.c); fi
 
 # ---- installing ----
 # DESTDIR is put in front of everything; STRIP= keeps the symbols of the programs.

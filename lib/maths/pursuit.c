@@ -100,12 +100,11 @@ static size_t settle(struct scratch *s, size_t n, size_t k)
         bool apart = true;
         for (; valid < n && apart; valid++)
             apart = factor_row(s, valid, k);
-        double share = 1;
         size_t first = n;
         if (!apart) {
             first = valid - 1;
-            share = 0;
         } else {
+            double share = 1;
             solve(s, n, k);
             for (size_t i = 0; i < n; i++)
                 if (!(s->to[i] > 0) && s->f[i] / (s->f[i] - s->to[i]) < share) {
