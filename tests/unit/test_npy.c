@@ -78,7 +78,7 @@ static void test_writing(void)
 
 int main(void)
 {
-    strcpy(path, "/tmp/test_npy.XXXXXX");
+    strcpy(path, "test_npy.XXXXXX");
     close(mkstemp(path));
     good(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }   ", DTYPE_F32, 2, 3, 4);
     good(2, "{'descr': '<f2', 'fortran_order': False, 'shape': (3,), }", DTYPE_F16, 1, 3, 0);

@@ -15,7 +15,7 @@
 
 enum { D = 5, M = 7 };
 
-static char folder[] = "/tmp/test_saefile.XXXXXX", path[64];
+static char folder[] = "test_saefile.XXXXXX", path[64];
 
 static struct sae *example(void)
 {

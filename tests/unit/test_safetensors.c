@@ -166,7 +166,7 @@ static void test_writing(void)
 
 int main(void)
 {
-    strcpy(path, "/tmp/test_safetensors.XXXXXX");
+    strcpy(path, "test_safetensors.XXXXXX");
     close(mkstemp(path));
     test_good();
     test_bad_header();
