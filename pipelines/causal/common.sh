@@ -49,14 +49,14 @@ the_sae() { # HOOK
 }
 
 # Features that a reader can name: their largest values in 12 different contexts are on one and the same word or ending.
-nameable() { # CODES: lines `feature token value contexts`, the clearest first
+nameable() { # CODES: lines `feature token weight contexts`, the clearest first; weight: largest value times firings
   sae-topk -k 12 --distinct "$1" | awk -F '\t' -v OFS='\t' '
     NR > 1 && match($6, /<<.*>>/) {
       token = substr($6, RSTART + 2, RLENGTH - 4)
-      if ($2 == 1) { first[$1] = token; value[$1] = $3 }
+      if ($2 == 1) { first[$1] = token; weight[$1] = $3 * $7 }
       same[$1] += token == first[$1]
     }
-    END { for (f in same) if (first[f] ~ /^ ?[A-Za-z][a-z][a-z]*$/) print f, first[f], value[f], same[f] }' |
+    END { for (f in same) if (first[f] ~ /^ ?[A-Za-z][a-z][a-z]*$/) print f, first[f], weight[f], same[f] }' |
     sort -t "$T" -k 4,4gr -k 3,3gr -k 1,1n
 }
 name_of_run() { printf '%s, %s' "$(basename "$(cd "$MODEL" && pwd)")" "$HOOK"; }
