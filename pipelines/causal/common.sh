@@ -43,9 +43,9 @@ fit() { # HOOK SAE-FIT-OPTIONS...
   fi
   echo "$file"
 }
-# What features are looked for in.
+# What features are looked for in. Tied: one feature then is all there is of a word, where others share it out among several.
 the_sae() { # HOOK
-  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind topk -x "$RATIO" -k 32; fi
+  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind tied -x "$RATIO" --l1 0.5 --normalize none --epochs 4 --decay 0.2; fi
 }
 
 # Features that a reader can name: their largest values in 12 different contexts are on one and the same word or ending.
