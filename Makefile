@@ -57,7 +57,7 @@ $(BUILD)/completions/_saetools: lib/shell/completion.zsh $(BUILD)/completions/op
 # ---- what it needs ----
 DEPS     := gcc libc6-dev make pkg-config libopenblas-dev libzstd-dev libmsgpack-dev libjansson-dev libutf8proc-dev \
             libdeflate-dev nettle-dev perl zstd parallel mandoc
-DEPS_DEV := clang clang-format clang-tidy libclang-rt-14-dev gnuplot-nox valgrind linux-perf universal-ctags
+DEPS_DEV := clang clang-format clang-tidy libclang-rt-14-dev gnuplot-nox zsh man-db valgrind linux-perf universal-ctags
 INSTALL_DEPS = missing=; for p in $(1); do \
 	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then echo "deps: all there"; \
@@ -128,7 +128,8 @@ readme: all                             ## run every command of README.md, slow 
 
 lint:                                   ## manual pages, shell scripts; C where clang-tidy is there
 	mandoc -Tlint -Wwarning man/man?/*
-	for f in .ci/run pipelines/*/run pipelines/*/experiments pipelines/causal/common.sh; do bash -n $$f || exit 1; done
+	for f in .ci/run pipelines/*/run pipelines/*/experiments pipelines/causal/common.sh lib/shell/completion.bash; do \
+	  bash -n $$f || exit 1; done
 	if command -v clang-tidy > /dev/null; then $(MAKE) -s compdb && clang-tidy --quiet -p . $(wildcard lib/*/*.c bin/*.c); fi
 
 # ---- installing ----

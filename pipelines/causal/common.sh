@@ -43,20 +43,20 @@ fit() { # HOOK SAE-FIT-OPTIONS...
   fi
   echo "$file"
 }
-# What features are looked for in.
+# What features are looked for in. Tied: one feature then is all there is of a word, where others share it out among several.
 the_sae() { # HOOK
-  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind topk -x "$RATIO" -k 32; fi
+  if [ -n "$SAE" ]; then echo "$SAE"; else fit "$1" --kind tied -x "$RATIO" --l1 0.5 --normalize none --epochs 4 --decay 0.2; fi
 }
 
 # Features that a reader can name: their largest values in 12 different contexts are on one and the same word or ending.
-nameable() { # CODES: lines `feature token value contexts`, the clearest first
+nameable() { # CODES: lines `feature token weight contexts`, the clearest first; weight: largest value times firings
   sae-topk -k 12 --distinct "$1" | awk -F '\t' -v OFS='\t' '
     NR > 1 && match($6, /<<.*>>/) {
       token = substr($6, RSTART + 2, RLENGTH - 4)
-      if ($2 == 1) { first[$1] = token; value[$1] = $3 }
+      if ($2 == 1) { first[$1] = token; weight[$1] = $3 * $7 }
       same[$1] += token == first[$1]
     }
-    END { for (f in same) if (first[f] ~ /^ ?[A-Za-z][a-z][a-z]*$/) print f, first[f], value[f], same[f] }' |
+    END { for (f in same) if (first[f] ~ /^ ?[A-Za-z][a-z][a-z]*$/) print f, first[f], weight[f], same[f] }' |
     sort -t "$T" -k 4,4gr -k 3,3gr -k 1,1n
 }
 name_of_run() { printf '%s, %s' "$(basename "$(cd "$MODEL" && pwd)")" "$HOOK"; }

@@ -43,7 +43,7 @@ for my $tool (@tools) {
     is(join(' ', bash($tool, '-')), join(' ', help_words($tool)), "$tool: the options are those of --help");
 }
 is(join(' ', bash(qw(act-cat --fr))), '--from', 'a long option');
-is(join(' ', bash('act-cat', '--from', '')), 'npy raw stream', 'choices');
+is(join(' ', bash('act-cat', '--from', '')), 'npy raw safetensors stream tsv', 'choices');
 is(join(' ', bash(qw(act-cat --from = r))), 'raw', 'choices behind an equals sign');
 is(join(' ', bash(qw(act-dump -t b))), 'bf16', 'choices of a letter');
 cmp_ok(scalar(my @kinds = bash('sae-fit', '--kind', '')), '>', 10, 'kinds');

@@ -85,12 +85,13 @@ sub printed_differs {
     my ($command, $tol) = @_;
     my @want = @{ $command->{want} };
     my @got = @{ $command->{got} };
-    return "exit code $command->{code}: @got" if $command->{code};
+    my $said = join "\n", @got > 5 ? @got[ 0 .. 4 ] : @got;
+    return "exit code $command->{code}: $said" if $command->{code};
     if (@want && $want[-1] eq '...') {
         pop @want;
         $#got = $#want if $#got > $#want;
     }
-    return @got . " lines, not " . @want . ": @got" if @got != @want;
+    return @got . " lines, not " . @want . ":\n$said" if @got != @want;
     for my $i (0 .. $#want) {
         return "got:  $got[$i]\nwant: $want[$i]" if line_differs($got[$i], $want[$i], $tol);
     }
