@@ -55,7 +55,8 @@ static int next_line(struct tablein *t, char **line)
         seen = t->have - t->at;
         if (seen > LINE)
             return err_data("longer than %d bytes", LINE), in_line(t);
-        memmove(t->buf, t->buf + t->at, seen);
+        if (t->at && seen)
+            memmove(t->buf, t->buf + t->at, seen);
         t->at = 0;
         t->have = seen;
         t->buf = mem_grow(t->buf, &t->cap, t->have + CHUNK + 1, 1);
