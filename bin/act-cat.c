@@ -51,7 +51,7 @@ static const struct opt table[] = {
       "proc.scale records it", .numbers = true },
     { OPT_CHOICE, .letter = 't', .name = "type", .var = &o.type, .arg = "TYPE", .help = "store numbers as TYPE",
       .choices = type_names, .shown = "as they come", .numbers = true },
-    { OPT_COUNT, .name = "shuffle", .var = &o.shuffle, .arg = "[=ROWS]", .help = "put the rows in random order (-s): all of "
+    { OPT_COUNT, .name = "shuffle", .var = &o.shuffle, .arg = "[ROWS]", .help = "put the rows in random order (-s): all of "
       "them, by way of a temporary file, or within a window of ROWS in memory", .lo = 1, .hi = 9e15, .shown = "", .numbers = true },
     { .type = OPT_GROUP, .help = "Convert" },
     { OPT_CHOICE, .name = "from", .var = &o.from, .arg = "FORMAT", .help = "what the inputs are: npy or safetensors arrays "
@@ -580,7 +580,7 @@ static int convert(int argc, char **argv)
         w.type = DTYPE_F32;                 /* .npy has no bf16 */
     sink_open(&w.out, &w.in, w.type);
     if (o.shuffle)
-        w.mix = rowmix_new((uint64_t)opt.seed, o.shuffle == 1 ? 0 : (uint64_t)o.shuffle);
+        w.mix = rowmix_new((uint64_t)opt.seed, o.shuffle == 1 ? 0 : (uint64_t)o.shuffle, ROWMIX_MEMORY);
     take_all(&w);
     if (w.mix)
         put_mixed(&w, true);

@@ -414,6 +414,14 @@ static void choose_fields(void)
         opt_misuse("--fields: names no field");
 }
 
+/* Rows of other tools begin otherwise: worth a word, since values differ. */
+static void warn_of_bos(int64_t bos)
+{
+    if (o.bos == BOS_AUTO && bos >= 0 && !strcmp(lm_shape(lm)->arch, "gpt_neox"))
+        tool_warn("--bos auto: every context begins with token %lld; Hugging Face and TransformerLens put none before text for "
+                  "GPT-NeoX: --bos no does as they do", (long long)bos);
+}
+
 /* A name that no document knows is more likely a slip than a rare field. */
 static void warn_of_fields(const struct corpus *c)
 {
@@ -542,6 +550,7 @@ static int dump(struct corpus *c, char **inputs, size_t n, int64_t bos, size_t c
     if (r < 0)
         tool_die();
     create_outputs(inputs, n, bos, ctx_len);
+    warn_of_bos(bos);
     work = mem_alloc((size_t)par_threads(), sizeof *work);
     for (int i = 0; i < par_threads(); i++)
         work[i] = lm_work_new(lm);

@@ -118,8 +118,6 @@ int main(int argc, char **argv)
     struct sae *sae = tool_sae(argv[0]);
     edits_begin(&w.edits, sae);
     read_edits(&w.edits);
-    if (!o.replace)
-        note_returns(&w.edits);
     w.in = tool_open(argc, argv, 1);
     tool_want(w.in, STREAM_ACTS, sae->d_model, argv[0]);
     w.edits.of = stream_name(w.in);
@@ -130,6 +128,8 @@ int main(int argc, char **argv)
     w.stored = mem_alloc(w.in->most * sae->d_model, sizeof(float));
     w.out = tool_create(w.in, json_object(), argv, (size_t)argc);
     patch_all(&w);
+    if (!o.replace)
+        note_returns(&w.edits);
     edits_free(&w.edits);
     free(w.changed);
     free(w.x);

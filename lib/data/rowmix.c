@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARTS = 64, HELD = 512 << 10, LOADED = 64 << 20 };
+enum { PARTS = 64 };
 
 /* Rows of one part: chunks in the spool, and the last of them in memory. */
 struct part {
@@ -32,6 +32,7 @@ struct rowmix {
     struct rng rng;
     struct rowpack pack;
     uint64_t window;
+    size_t held, loadable;              /* bytes of a part's tail; of a part that is loaded whole */
     struct level *top;
     struct spool *spool;                /* made when first needed */
     struct rowpack_bytes loaded;        /* rows of one part, to go out in the order of row[at, rows) */
@@ -88,7 +89,7 @@ static struct part *draw_part(struct rowmix *m, size_t *before)
 static int grown(struct rowmix *m, struct part *p, size_t before)
 {
     p->bytes += p->tail.n - before;
-    return p->tail.n >= HELD ? part_flush(m, p) : 0;
+    return p->tail.n >= m->held ? part_flush(m, p) : 0;
 }
 
 /* All rows of part p, one behind the other. */
@@ -172,7 +173,7 @@ static int next_part(struct rowmix *m)
             continue;
         }
         m->top->at++;
-        if (p->bytes > LOADED && p->rows > 1) {
+        if (p->bytes > m->loadable && p->rows > 1) {
             if (divide(m, p))
                 return -1;
         } else if (p->rows) {
@@ -202,11 +203,13 @@ static void exchange(struct rowmix *m, const struct batch *b, size_t i)
 
 /* ---- in and out ---- */
 
-struct rowmix *rowmix_new(uint64_t seed, uint64_t window)
+struct rowmix *rowmix_new(uint64_t seed, uint64_t window, size_t memory)
 {
     struct rowmix *m = mem_zero(1, sizeof *m);
     rng_seed(&m->rng, seed, 0);
     m->window = window;
+    m->held = memory / PARTS / 4;           /* growing arrays may be twice as large as what they hold */
+    m->loadable = memory / 2;
     m->top = window ? NULL : level_new(NULL);
     return m;
 }

@@ -80,7 +80,7 @@ void batch_point(struct batch *b)
 static struct column *new_column(struct batch *b)
 {
     if (b->cols == STREAM_COLUMNS)
-        mem_die(b->cols);
+        mem_limit("more columns than a batch may have");
     return &b->col[b->cols++];
 }
 

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -86,29 +87,36 @@ void end_unmapped(const void *p)
 }
 
 /* Put together by hand: printf may not be called from here. */
-static void die_of_map(const char *name)
+static void die_saying(const char *const *part)
 {
-    static const char why[] = ": cannot be read any more: it was cut short while in use, or its disk fails\n";
-    const char *const part[] = { mem_program, ": ", name, why };
-    char line[2 * NAME + sizeof why];
+    char line[3 * NAME];
     size_t n = 0;
-    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
-        for (const char *c = part[i]; *c && n < sizeof line; c++)
+    for (; *part; part++)
+        for (const char *c = *part; *c && n < sizeof line; c++)
             line[n++] = *c;
     end_now(ERR_SYSTEM, line, n);
 }
 
-static void on_bad_read(int sig, siginfo_t *info, void *context)
+/* ---- faults ---- */
+
+_Thread_local volatile sig_atomic_t end_unchecked;
+static struct sigaction before_bus, before_segv;
+
+static void on_fault(int sig, siginfo_t *info, void *context)
 {
+    enum { NEAR_ZERO = 1 << 20 };
     const char *at = info->si_addr;
     (void)context;
+    if (end_unchecked && (uintptr_t)at < NEAR_ZERO)
+        die_saying((const char *const[]){ mem_program, ": out of memory\n", NULL });
     for (int i = 0; i < MAPS; i++) {
         const char *p = maps[i].p;
         if (p && at >= p && (size_t)(at - p) < maps[i].n)
-            die_of_map(maps[i].name);
+            die_saying((const char *const[]){ mem_program, ": ", maps[i].name,
+                ": cannot be read any more: it was cut short while in use, or its disk fails\n", NULL });
     }
     remove_temps();
-    signal(sig, SIG_DFL);               /* not ours: it happens again as we return */
+    sigaction(sig, sig == SIGBUS ? &before_bus : &before_segv, NULL);       /* it happens again as we return */
 }
 
 /* ---- signals ---- */
@@ -133,11 +141,14 @@ static void handle(int sig, const struct sigaction *how)
 void end_tidy_on_signals(void)
 {
     static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ };
-    struct sigaction end = { .sa_handler = on_signal }, bad_read = { .sa_sigaction = on_bad_read, .sa_flags = SA_SIGINFO };
+    struct sigaction end = { .sa_handler = on_signal }, fault = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
     static bool entered;
-    if (!entered && atexit(remove_temps) == 0)
+    if (!entered) {
         entered = true;
+        atexit(remove_temps);
+        sigaction(SIGBUS, &fault, &before_bus);
+        sigaction(SIGSEGV, &fault, &before_segv);
+    }
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         handle(signals[i], &end);
-    handle(SIGBUS, &bad_read);
 }

@@ -18,6 +18,13 @@ void mem_die(size_t wanted)
     end_now(1, line, n < (int)sizeof line ? (size_t)n : sizeof line);
 }
 
+void mem_limit(const char *what)
+{
+    char line[200];
+    int n = snprintf(line, sizeof line, "%s: %s\n", mem_program, what);
+    end_now(1, line, n < (int)sizeof line ? (size_t)n : sizeof line);
+}
+
 static size_t product(size_t count, size_t size)
 {
     size_t n;

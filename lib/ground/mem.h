@@ -27,5 +27,7 @@ char *mem_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Say "out of memory" (wanted 0: how much is not known) and exit 1. */
 void mem_die(size_t wanted) __attribute__((noreturn));
+/* Say that something is more than the program has been made for ("more than 64 columns in a batch") and exit 1. */
+void mem_limit(const char *what) __attribute__((noreturn));
 
 #endif

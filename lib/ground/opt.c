@@ -375,7 +375,7 @@ static void finish_stdout(void)
 static void add(const struct opt *o)
 {
     if (count == MOST)
-        mem_die(MOST);
+        mem_limit("more options than its table has room for");
     all[count++] = *o;
 }
 

@@ -65,6 +65,7 @@ static void launch(void)
     sigset_t all, old;
     sigfillset(&all);           /* signals are for the main thread, but for those that a thread brings upon itself */
     sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
     sigdelset(&all, SIGPIPE);
     sigdelset(&all, SIGXFSZ);
     pthread_sigmask(SIG_BLOCK, &all, &old);

@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "maths/blas.h"
+#include "ground/end.h"
 #include "ground/mem.h"
 #include "ground/par.h"
 
@@ -11,6 +12,16 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
+
+/* Kernel sets that were written for AVX-512. */
+static int is_wide(const char *core)
+{
+    static const char *const wide[] = { "SkylakeX", "Cooperlake", "Sapphirerapids", "Zen5" };
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (!strcasecmp(core, wide[i]))
+            return 1;
+    return 0;
+}
 
 static int is_room(size_t bytes)
 {
@@ -54,16 +65,6 @@ void blas_start(void)
     reserve();
 }
 
-/* Kernel sets that were written for AVX-512. */
-static int is_wide(const char *core)
-{
-    static const char *const wide[] = { "SkylakeX", "Cooperlake", "Sapphirerapids", "Zen5" };
-    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
-        if (!strcasecmp(core, wide[i]))
-            return 1;
-    return 0;
-}
-
 const char *blas_core(const char **slow)
 {
     char *(*corename)(void);
@@ -89,8 +90,10 @@ static void multiply(int ta, int tb, size_t m, size_t n, size_t k, const float *
             memset(c + i * ldc, 0, n * sizeof *c);
         return;
     }
+    end_unchecked = 1;          /* OpenBLAS's AVX-512 kernels of small products */
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k,
                 1, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    end_unchecked = 0;
 }
 
 void blas_nt(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,

@@ -24,7 +24,7 @@ static void reserve(struct codes *c, size_t rows, size_t pairs)
 {
     size_t held = c->n ? c->ptr[c->n] : 0;
     if (pairs > UINT32_MAX - held || rows >= UINT32_MAX - c->n)
-        mem_die(SIZE_MAX);
+        mem_limit("more codes at once than can be counted in 32 bits");
     c->ptr = mem_grow(c->ptr, &c->ptr_cap, c->n + rows + 1, sizeof *c->ptr);
     c->idx = mem_grow(c->idx, &c->idx_cap, held + pairs, sizeof *c->idx);
     c->val = mem_grow(c->val, &c->val_cap, held + pairs, sizeof *c->val);

@@ -191,7 +191,7 @@ static void merge_all(struct bpe *b)
 static void encode_by_merges(struct bpe *b, const uint8_t *s, size_t n, struct ids *out)
 {
     if (n >= NONE)
-        mem_die(n);
+        mem_limit("a word longer than can be counted in 32 bits");
     b->symbol = mem_grow(b->symbol, &b->symbol_cap, n, sizeof *b->symbol);
     for (size_t i = 0; i < n; i++)
         b->symbol[i] = (struct symbol){ .id = b->byte_id[s[i]], .left = i ? (uint32_t)i - 1 : NONE,

@@ -124,18 +124,21 @@ static void map_all(const struct reading *r, bool which, float scale, float shif
 static int do_zero(const struct reading *r)
 {
     map_all(r, true, 0, 0);
+    r->edit->named = true;
     return 0;
 }
 
 static int do_set(const struct reading *r)
 {
     map_all(r, true, 0, (float)r->value);
+    r->edit->named = true;
     return 0;
 }
 
 static int do_scale(const struct reading *r)
 {
     map_all(r, true, (float)r->value, 0);
+    r->edit->named = true;
     return 0;
 }
 
@@ -586,7 +589,7 @@ size_t edits_return(const struct edits *e, uint32_t *feature, double *share)
     if (!s->w_enc || s->w_inner[0])
         return 0;
     for (size_t k = 0; k < e->n; k++)
-        for (size_t j = 0; e->list[k].act == EDIT_MAP && !e->list[k].afresh && j < e->list[k].n; j++) {
+        for (size_t j = 0; e->list[k].named && j < e->list[k].n; j++) {
             double left = e->list[k].scale[j] == 0 && e->list[k].shift[j] == 0 ? 1 - fall(s, e->list[k].feature[j]) : 0;
             n += left > 1e-3;
             if (left > 1e-3 && left > *share)

@@ -18,6 +18,7 @@ struct edit {
     enum edit_act { EDIT_MAP, EDIT_COPY, EDIT_VECTOR, EDIT_REMOVE, EDIT_ERROR } act;
     struct where where;
     bool afresh;                        /* map: of f as it came, whatever was done to it before */
+    bool named;                         /* map: its features are those that were named, not the others */
     uint32_t *feature;                  /* map, copy: (n) ascending */
     float *scale, *shift;               /* map: (n) */
     size_t n;
@@ -54,7 +55,7 @@ int edits_add_file(struct edits *e, const char *path) ERR_CHECKED;
 /* After the last edit, before the first row. */
 void edits_settle(struct edits *e);
 
-/* Features that an edit sets to 0 and that can fire again when x' is encoded: x - f d has pi = f (1 - <e, d>), plus what
+/* Features that an edit names and sets to 0 and that can fire again when x' is encoded: x - f d has pi = f (1 - <e, d>), plus what
  * other features did. Returns how many have 1 - <e, d> above 0.001, and the one with most of it. 0 where the encoder is not
  * one matrix. */
 size_t edits_return(const struct edits *e, uint32_t *feature, double *share);

@@ -121,7 +121,7 @@ for ([ 'f32', 'f32' ], [ 'f16', 'f16' ], [ 'bf16', 'f32' ]) {
 runs(qw(act-cat --to npy --head 0 -o out.npy a.saes));
 is_deeply(npy_read('out.npy')->{shape}, [ 0, $d ], 'no rows');
 is(runs(qw(act-cat --from npy --to npy a.npy)), file_read('a.npy'), '.npy through: the same file');
-misuse(3, qr/c\.saes: codes have no fixed width: --to tsv/, qw(act-cat --to npy c.saes));
+misuse(3, qr/c\.saes: codes have no fixed width: --to npz or tsv/, qw(act-cat --to npy c.saes));
 misuse(2, qr/bf16/, qw(act-cat --to npy -t bf16 a.saes));
 
 my ($names, $table) = tsv_read(scalar runs(qw(act-cat --to tsv a.saes)));
@@ -162,6 +162,84 @@ for my $row (@$rows) {
 }
 my $stats = one('out')->{end}{stats};
 ok(abs($stats->{mean_norm} / $norm - 1) < 1e-12 && abs($stats->{mean_sq} / $square - 1) < 1e-12, 'mean norm and mean square');
+
+# ---- sections of several headers ----
+
+stream_write('s1', 'acts', 2, [ [ 1, 2 ], [ 3, 4 ] ], header => { model => 'one' });
+stream_write('s2', 'acts', 2, [ [ 5, 6 ] ], header => { model => 'two' });
+stream_write('s0', 'acts', 2, [], header => { model => 'none' });
+system 'cat s1 s1 s2 s0 s1 >several';
+$info = JSON::PP->new->utf8->decode(scalar runs(qw(act-cat --info several)));
+is("@$info{qw(sections rows batches)} $info->{header}{model}", '5 7 4 one', 'several sections: totals, and the header of the first');
+is(join(' ', map { ($_->{header} ? $_->{header}{model} : '=') . ":$_->{end}{rows}" } @{ $info->{parts} }), 'one:2 =:2 two:1 none:0 one:2',
+    'each with its end, and its header where that is another');
+ok(!exists JSON::PP->new->utf8->decode(scalar runs(qw(act-cat --info s1)))->{parts}, 'one section has no parts');
+stream_write('c1', 'acts', 2, [ [ 1, 2 ] ], header => { hook => "\xc2\x9b2J \xe2\x80\xae \xf3\xa0\x80\xa0 caf\xc3\xa9" });
+my $c1 = runs(qw(act-cat --info c1));
+ok($c1 =~ /"hook": "\\u009b2J \\u202e \\udb40\\udc20 caf\xc3\xa9"/, 'what steers a terminal is escaped');
+is(JSON::PP->new->utf8->decode($c1)->{header}{hook}, "\x{9b}2J \x{202e} \x{e0020} caf\x{e9}", 'and still the same string');
+
+# ---- rows chosen ----
+
+$columns{fields} = { label => [ map { ('fr', 'en', '')[ $_ % 3 ] } 0 .. $n - 1 ] };
+stream_write('f.saes', 'acts', $d, $rows, %columns, batch => 7, header => { hook => 'hook_embed', rows => $n });
+stream_write('fc.saes', 'codes', 9, $codes, %columns, batch => 7);
+for ([ 'label=fr', sub { $_ % 3 == 0 } ], [ 'label=', sub { $_ % 3 == 2 } ], [ 'label!=fr doc=0-1', sub { $_ % 3 && $_ < 18 } ], [ 'tok=5:9', sub { $_ >= 4 && $_ <= 8 } ],
+    [ 'last', sub { $_ % 4 == 3 || $_ == $n - 1 } ], [ '2', sub { $_ % 4 == 2 } ], [ 'token=w12', sub { $_ == 11 } ], [ 'label=none', sub { 0 } ]) {
+    my ($where, $keep) = @$_;
+    my @i = grep { $keep->() } 0 .. $n - 1;
+    for my $file ('f.saes', 'fc.saes') {
+        runs(qw(act-cat -o out --where), $where, $file);
+        my $s = one('out');
+        is_deeply([ @$s{qw(tok text)}, $s->{fields}, $s->{x} // $s->{codes} ],
+            @i ? [ [ @{ $columns{tok} }[@i] ], [ @{ $columns{text} }[@i] ], { label => [ @{ $columns{fields}{label} }[@i] ] },
+            [ @{ $file eq 'f.saes' ? $rows : $codes }[@i] ] ] : [ (undef) x 3, $file eq 'f.saes' ? undef : [] ], "$file: --where $where");
+    }
+}
+runs(qw(act-cat -o out --where label=fr --skip 1 --every 2 --head 2 f.saes));
+is("@{one('out')->{tok}}", '4 10', '--where first, then --skip, --every and --head');
+is(one('out')->{header}{rows}, undef, 'no total any more');
+runs(qw(act-cat -o out --where last f.saes f.saes));
+is(one('out')->{rows}, 2 * 6, 'the last rows of two streams');
+misuse(3, qr/a\.saes: .*label/, qw(act-cat -o out2 --where label=fr a.saes));
+misuse(2, qr/--where/, 'act-cat', '-o', 'out2', '--where', 'what', 'f.saes');
+
+# ---- rows shuffled ----
+
+{
+    my $big = random_rows(5000, 4, 1);
+    my %with = (doc => [ map { int $_ / 10 } 0 .. 4999 ], ctx => [ map { int $_ / 10 } 0 .. 4999 ], pos => [ map { $_ % 10 } 0 .. 4999 ],
+        tok => [ 0 .. 4999 ], text => [ map { "t$_" } 0 .. 4999 ], fields => { label => [ map { 'l' x ($_ % 3) } 0 .. 4999 ] });
+    stream_write('big', 'acts', 4, $big, %with, header => { rows => 5000, proc => { scale => 2 } });
+    my $sum = sub { my ($s) = @_; join '|', map { my $i = $_; join ' ', @{ $s->{x}[$i] }, map { $_->[$i] } @$s{qw(doc ctx pos tok text)}, $s->{fields}{label} } 0 .. $s->{rows} - 1 };
+    my @before = split /\|/, $sum->(one('big'));
+    for my $how ('--shuffle', '--shuffle=300') {
+        runs('act-cat', $how, qw(-o out big));
+        runs('act-cat', $how, qw(-o again -j1 big));
+        runs('act-cat', $how, qw(-s 1 -o other big));
+        my ($s, $t) = (one('out'), one('other'));
+        my @after = split /\|/, $sum->($s);
+        ok("@after" ne "@before" && "@{[ sort @after ]}" eq "@{[ sort @before ]}", "$how: the same rows in another order, each with all that is its own");
+        is(file_read('again'), file_read('out'), 'the same seed, the same bytes');
+        ok("@{$s->{tok}}" ne "@{$t->{tok}}" && "@{[ sort { $a <=> $b } @{ $t->{tok} } ]}" eq "@{[ 0 .. 4999 ]}", 'another seed, another order');
+        is_deeply([ $s->{header}{proc}, $t->{header}{proc}{shuffled}, $s->{header}{rows} ], [ { scale => 2, shuffled => 0 }, 1, 5000 ],
+            'the header says so');
+        my $moved = 0;
+        $moved += abs($s->{tok}[$_] - $_) / 5000 for 0 .. 4999;
+        ok($how eq '--shuffle' ? abs($moved / (5000 / 3) - 1) < 0.05 : $moved > 150 && $moved < 450, sprintf 'rows move by %.0f on average', $moved);
+        my @args = @{ $s->{header}{history}[0]{args} };
+        runs(qw(act-cat -o again), @args, 'big');
+        is(file_read('again'), file_read('out'), "given again as the history has it: @args");
+    }
+    runs(qw(act-cat --shuffle --where label=ll --head 100 -t bf16 -o out big));
+    my $s = one('out');
+    is("@{[ sort { $a <=> $b } @{ $s->{tok} } ]}", "@{[ map { 3 * $_ + 2 } 0 .. 99 ]}", 'rows are chosen first, then shuffled');
+    is(length(runs(qw(act-cat --shuffle --to raw big))), 5000 * 16, 'into other formats too');
+    misuse(3, qr/a\.saes: no column \w+, or another kind of it|a\.saes: columns that earlier rows have not/, qw(act-cat --shuffle -o out2 t4 a.saes))
+        if stream_write('t4', 'acts', $d, [ [ 1 .. $d ] ]);
+    misuse(2, qr/--shuffle: '0'/, qw(act-cat --shuffle=0 -o out2 big));
+}
+ok(!-e 'out2', 'no output of what was refused');
 
 # ---- what does not go together ----
 

@@ -98,7 +98,7 @@ sub use_model {
     $m = model_load($dir);
     @runs = map { model_forward($m, $_) } @ids;
     my @hooks = grep { !/^(nll|logits)$/ } sort keys %{ $runs[0] };
-    runs('act-dump', '-m', $dir, (map { ('-p', $_) } @hooks), '--input', 'ids', '-O', '{hook}.saes', 'ids.txt');
+    runs('act-dump', '-q', '-m', $dir, (map { ('-p', $_) } @hooks), '--input', 'ids', '-O', '{hook}.saes', 'ids.txt');
     return @hooks;
 }
 

@@ -29,7 +29,7 @@ sub contexts {
 
 sub hooks_listed {
     my ($dir) = @_;
-    my %width = runs('act-dump', '-m', $dir, '--info') =~ /^\s*(\S*hook_\S+|logits)\s+(\d+)/mg;
+    my %width = runs('act-dump', '-q', '-m', $dir, '--info') =~ /^\s*(\S*hook_\S+|logits)\s+(\d+)/mg;
     return \%width;
 }
 
@@ -43,7 +43,7 @@ sub compare {
     my @want = grep { $_ ne 'nll' } sort keys %{ $runs[0] };
     is_deeply([ sort keys %$width ], \@want, "$name: --info lists the hook points");
     my $skip = defined $bos && !$keep ? 1 : 0;
-    runs('act-dump', '-m', $dir, (map { ('-p', $_) } @want), '--input', 'ids', '-O', '{hook}.saes', @args, 'ids.txt');
+    runs('act-dump', '-q', '-m', $dir, (map { ('-p', $_) } @want), '--input', 'ids', '-O', '{hook}.saes', @args, 'ids.txt');
     for my $hook (@want) {
         my ($s, @more) = eval { @{ stream_read("$hook.saes") } };
         if (!$s || @more) {

@@ -31,7 +31,8 @@ sub bounded {
 
 my ($code, $err) = bounded('acts', q(perl -e 'local $/; my $all = <STDIN>; print length $all'));
 isnt($code, 0, 'the limit catches a program that keeps the stream');
-for my $case ([ 'acts', 'act-cat -o /dev/null' ], [ 'acts', 'sae-encode -j1 sae' ], [ 'acts', 'sae-encode -j1 --error sae' ],
+for my $case ([ 'acts', 'act-cat -o /dev/null' ], [ 'acts', 'act-cat --shuffle' ], [ 'acts', 'act-cat --shuffle=10000' ],
+    [ 'codes', 'act-cat --to npz' ], [ 'acts', 'sae-encode -j1 sae' ], [ 'acts', 'sae-encode -j1 --error sae' ],
     [ 'acts', q(sae-patch -j1 -e 'zero 3' sae) ], [ 'acts', q(sae-patch -j1 -e 'zero 3' --replace sae) ],
     [ 'codes', 'sae-encode -j1 -d sae' ], [ 'codes', 'sae-topk -k 5' ],
     [ 'acts', 'sae-fit -q -j1 --kind relu -x 1 --l1 0.1 --buffer 4096 -b 4096 -o fitted' ]) {

@@ -157,8 +157,8 @@ my $book = join '', map { "Line $_ of a text that is long enough for several con
 file_write('book', $book);
 my @hooks = qw(blocks.0.mlp.hook_post blocks.1.hook_resid_post logits);
 for my $threads (1, 2, 3) {
-    runs('act-dump', "-j$threads", qw(-m neox -O), "t$threads-{hook}", (map { ('-p', $_) } @hooks), 'book');
-    runs('act-dump', "-j$threads", qw(-m neox -p), $hooks[1], '-o', "s$threads", 'book');
+    runs('act-dump', '-q', "-j$threads", qw(-m neox -O), "t$threads-{hook}", (map { ('-p', $_) } @hooks), 'book');
+    runs('act-dump', '-q', "-j$threads", qw(-m neox -p), $hooks[1], '-o', "s$threads", 'book');
 }
 for my $hook (@hooks) {
     my $one = file_read("t1-$hook");
@@ -170,12 +170,20 @@ ok($rows eq file_read('s2') && $rows eq file_read('s3'), 'and the same bytes');
 
 # ---- --tokenize and --input ids are each other's inverse ----
 runs(qw(act-dump -m neox --tokenize -o tokens book));
-runs(qw(act-dump -m neox --input ids -p hook_embed -o from-ids tokens));
-runs(qw(act-dump -m neox -p hook_embed -o from-text book));
+runs(qw(act-dump -q -m neox --input ids -p hook_embed -o from-ids tokens));
+runs(qw(act-dump -q -m neox -p hook_embed -o from-text book));
 ok(runs(qw(act-cat --to tsv from-ids)) eq runs(qw(act-cat --to tsv from-text)), 'ids written by --tokenize give the same rows');
 
+# ---- what --bos auto did is told where others would do otherwise ----
+for ([ qr/\Aact-dump: --bos auto: every context begins with token 264; [^\n]* --bos no does as they do\n\z/, 'neox' ], [ qr/\A\z/, qw(neox --bos yes) ],
+    [ qr/\A\z/, qw(neox --bos no) ], [ qr/\A\z/, qw(neox -q) ], [ qr/\A\z/, 'good' ]) {
+    my ($want, @how) = @$_;
+    my ($code, undef, $err) = tool(qw(act-dump -p hook_embed -o told -m), @how, 'text');
+    ok($code == 0 && $err =~ $want, "a note on BOS, or none: @how") or diag($err);
+}
+
 # ---- row types ----
-runs(qw(act-dump -m neox -t f16 -p blocks.1.hook_resid_post -o half book));
+runs(qw(act-dump -q -m neox -t f16 -p blocks.1.hook_resid_post -o half book));
 runs(qw(act-cat -t f16 -o cast s1));
 ok(runs(qw(act-cat --to raw half)) eq runs(qw(act-cat --to raw cast)), '-t f16 is act-cat -t f16 of the f32 rows');
 

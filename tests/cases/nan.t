@@ -34,7 +34,7 @@ for ([ 'nan', $nan, 'f32' ], [ '+inf', $inf, 'f16' ], [ '-inf', -$inf, 'bf16' ])
     my $x = stream_read('out')->[0]{x};
     ok($value == $value ? $x->[7][2] == $value : $x->[7][2] != $x->[7][2], "$name in $type is $x->[7][2] behind act-cat");
     misuse(3, qr/^act-cat: out: record 2: row 7: /, qw(act-cat --check out));
-    for my $command ([qw(sae-encode)], [qw(sae-encode --error)], [ qw(sae-patch -e), 'zero 1-3' ], [qw(sae-patch --replace)]) {
+    for my $command ([qw(sae-encode)], [qw(sae-encode --error)], [ qw(sae-patch -q -e), 'zero 1-3' ], [qw(sae-patch --replace)]) {
         my ($code) = tool(@$command, qw(--allow-nan -o out s.sae in));
         is($code, 0, "$name: @$command --allow-nan");
         runs(@$command, qw(-o want s.sae fine));

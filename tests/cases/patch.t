@@ -235,7 +235,7 @@ misuse(3, qr/: bare: no column pos/, qw(sae-patch -e), 'zero 1 @ 3', qw(s.sae ba
     my $said = sub { my ($code, undef, $err) = tool(qw(sae-patch -o out), @_, qw(u.sae u.saes)); $code ? "exit $code" : $err };
     like($said->('-e', 'zero 2'), qr/\Asae-patch: note: encoded again, feature 2 can come back with 0\.75 of .*'silence 2'/, 'a zero that comes back');
     like($said->('-e', 'zero 2,3,4'), qr/, 2 of the features set to 0 can come back, feature 2 with 0\.75 of/, 'two of them');
-    is($said->('-e', $_), '', "no note: $_") for 'zero 4', 'zero 5', 'silence 2', 'set 2 1', 'scale 2 0.5';
+    is($said->('-e', $_), '', "no note: $_") for 'zero 4', 'zero 5', 'silence 2', 'set 2 1', 'scale 2 0.5', 'keep 1';
     is($said->('-q', '-e', 'zero 2'), '', 'none with -q');
     is($said->('--replace', '-e', 'zero 2'), '', 'none with --replace');
     runs(qw(sae-patch -q -o out -e), 'zero 2', qw(u.sae u.saes));

@@ -121,7 +121,7 @@ sub check_patch {
 
 sub patched {
     my ($s, $rows, $edits, $where, $replace, @args) = @_;
-    runs('sae-patch', @args, qw(-o out.saes a.sae acts.saes));
+    runs('sae-patch', '-q', @args, qw(-o out.saes a.sae acts.saes));
     my $out = read_one('out.saes');
     near_rows($out->{x}, sae_patch($s, $rows, $edits, $where, $replace), TOL, "$s->{kind}: sae-patch @args");
     carried($out, 'sae-patch');
@@ -144,7 +144,7 @@ sub check_promises {
     my $two = eval { stream_read('codes.saes') } // [];
     is(scalar @$two, 2, 'two sections in, two out');
     return if $s->{kind} ne 'tied';
-    runs(qw(sae-patch -e), 'zero 5', qw(-o out.saes a.sae acts.saes));
+    runs(qw(sae-patch -q -e), 'zero 5', qw(-o out.saes a.sae acts.saes));
     runs(qw(sae-encode -o codes.saes a.sae out.saes));
     my @left = grep { ($_->{5} // 0) > TOL } @{ read_one('codes.saes')->{codes} };
     is(scalar @left, 0, 'a tied feature, once zeroed, is encoded to 0');

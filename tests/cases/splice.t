@@ -56,7 +56,7 @@ sub clean_rows {
 
 sub write_rows {
     my ($path, $name, $hook, $rows, %change) = @_;
-    runs('act-dump', '-m', $name, '-p', $hook, @dump, '-o', 'head.saes', 'ids.txt');
+    runs('act-dump', '-q', '-m', $name, '-p', $hook, @dump, '-o', 'head.saes', 'ids.txt');
     my $s = stream_read('head.saes')->[0];
     my (@x, %column);
     for my $c (@contexts) {
@@ -131,7 +131,7 @@ sub compare {
 srand 1;
 for my $name (sort keys %model) {
     for my $hook (grep { $_ ne 'nll' } sort keys %{ model_forward($model{$name}, [1]) }) {
-        runs('act-dump', '-m', $name, '-p', $hook, @dump, '-o', 'a.saes', 'ids.txt');
+        runs('act-dump', '-q', '-m', $name, '-p', $hook, @dump, '-o', 'a.saes', 'ids.txt');
         my $same = table('-m', $name, '-p', $hook, 'a.saes');
         is((join ' ', grep { $_->{kl} ne '0' || $_->{nll_clean} ne $_->{nll_spliced} } @$same), '',
             "$name, $hook: unedited rows leave every bit");
@@ -155,7 +155,7 @@ my $want = expected('neox', given($r1, $h1));
 compare(table(qw(-m neox --keep-bos -p), $h1, 'one.saes'), expected('neox', given($r1, $h1), 1), '--keep-bos');
 compare(table(qw(-m neox -p), $h1, '--skip-pos', '2,4:6,11', 'one.saes'),
     [ grep { $_->{pos} != 2 && ($_->{pos} < 4 || $_->{pos} > 6) } @$want ], '--skip-pos');
-runs(qw(act-dump -m neox --keep-bos -p), $h1, @dump, qw(-o bos.saes ids.txt));
+runs(qw(act-dump -q -m neox --keep-bos -p), $h1, @dump, qw(-o bos.saes ids.txt));
 is(scalar @{ table(qw(-m neox -p), $h1, 'bos.saes') }, scalar @$want, 'BOS is left out where its row is there, too');
 
 my $moved = table(qw(-m neox -k 4 -p), $h1, 'one.saes');
@@ -201,8 +201,8 @@ near_rows($l->{x}, [ map { $_->{logits} } @$want ], 2e-5, '--logits');
 is_deeply([ @$l{qw(doc ctx pos)} ], [ map { my $k = $_; [ map { $_->{$k} } @$want ] } qw(doc ctx pos) ], 'with their columns');
 is(join(' ', @{ $l->{header} }{qw(kind d hook layer)}), 'acts 270 logits 2', 'and a header');
 is(scalar @{ $l->{header}{history} }, 2, 'that knows where they come from');
-runs(qw(act-dump -m neox -p logits), @dump, qw(-o d.saes ids.txt));
-runs(qw(act-dump -m neox -p), $h1, @dump, qw(-o a.saes ids.txt));
+runs(qw(act-dump -q -m neox -p logits), @dump, qw(-o d.saes ids.txt));
+runs(qw(act-dump -q -m neox -p), $h1, @dump, qw(-o a.saes ids.txt));
 runs(qw(act-splice -m neox --logits -o l.saes -p), $h1, 'a.saes');
 is_deeply(stream_read('l.saes')->[0]{x}, stream_read('d.saes')->[0]{x}, "of unedited rows: act-dump's, bit for bit");
 
@@ -259,7 +259,7 @@ is(scalar(keys %{ JSON::PP::decode_json($json) }), 18, '--json: one object');
 
 # An identity dictionary recovers everything, zeros nothing; a reconstruction with its stored error is what it was.
 my $h3 = 'blocks.0.hook_resid_post';
-runs(qw(act-dump -m neox -p), $h3, @dump, qw(-o x.saes ids.txt));
+runs(qw(act-dump -q -m neox -p), $h3, @dump, qw(-o x.saes ids.txt));
 tool(qw(sae-fit --kind identity -o id.safetensors x.saes));
 tool('sh', '-c', 'sae-encode id.safetensors x.saes | sae-encode -d -o back.saes id.safetensors');
 my $s = summary(qw(-m neox -p), $h3, 'back.saes');
@@ -377,7 +377,7 @@ misuse(2, qr/no hook point nowhere/, qw(act-splice -m neox -p nowhere one.saes))
 
 file_write('prompts.txt', "1 2 3\n40 41\n7 7 7 7 7\n");
 my @prompts = ([ BOS, 1, 2, 3 ], [ BOS, 40, 41 ], [ BOS, (7) x 5 ]);
-runs(qw(act-dump -m neox -p), $h3, qw(--input ids -o p.saes prompts.txt));
+runs(qw(act-dump -q -m neox -p), $h3, qw(--input ids -o p.saes prompts.txt));
 my $p = stream_read('p.saes')->[0];
 
 # The likeliest tokens one after the other, with feature 3 held at 2.5 (edit) at each new position where $sae is given.
@@ -413,7 +413,7 @@ misuse(2, qr/-e needs --sae/, qw(act-splice -m neox --generate 7 -e), 'zero 1', 
 
 # Tokens are drawn with the probabilities of softmax(logits / T).
 file_write('many.txt', "1 2 3\n" x 1500);
-runs(qw(act-dump -m neox -p), $h3, qw(--input ids -o many.saes many.txt));
+runs(qw(act-dump -q -m neox -p), $h3, qw(--input ids -o many.saes many.txt));
 my %seen;
 $seen{ $_->{tokens} }++ for @{ table(qw(-m neox --generate 1 --temperature 0.7 -p), $h3, 'many.saes') };
 my $logits = [ map { $_ / 0.7 } @{ model_forward($model{neox}, $prompts[0])->{logits}[-1] } ];

@@ -163,7 +163,7 @@ is($sum, 8, 'sections without rows among others');
         [ map { +{ n => 50_000, cols => [ [ 'x', 'f32', [ 50_000, 4 ], \$_ ] ] } } @parts ]));
     runs(qw(sae-encode -o large.codes s.sae large));
     runs(qw(sae-encode -o small.codes s.sae small));
-    is(runs(qw(act-cat --to tsv large.codes)) =~ s/^\d+\t//mgr =~ s/^tok\t//r, runs(qw(act-cat --to tsv small.codes)), 'in parts: the same codes');
+    ok(runs(qw(act-cat --to tsv large.codes)) =~ s/^\w+\t\w+\t\w+\t//mgr eq runs(qw(act-cat --to tsv small.codes)), 'in parts: the same codes');
     runs(qw(sae-patch -o out s.sae large));
     my ($batches, $bins, $whole, $tokens, $names) = (0, '', 0, '', '');
     my $bytes = file_read('out');
@@ -224,7 +224,7 @@ sub history { my ($file) = @_; return stream_read($file)->[0]{header}{history} }
 runs(qw(act-cat -j1 -q -z -o one --every 2 --scale 0.30000000000000004 mixed));
 is_deeply([ map { my $h = $_; +{ map { $_ => $h->{$_} } grep { $_ ne 'version' } keys %$h } } @{ history('one') } ],
     [ { tool => 'act-cat', in => ['mixed'],
-        args => [ qw(--skip 0 --every 2 --scale 0.30000000000000004 --from stream) ] } ],
+        args => [ qw(--skip 0 --every 2 --scale 0.30000000000000004 --from stream --seed 0) ] } ],
     'one entry: the options that change numbers with their defaults, and not the others');
 runs(qw(sae-encode -o two s.sae one));
 is(join(' ', map { $_->{tool} } @{ history('two') }), 'act-cat sae-encode', 'a tool adds its entry behind');

@@ -1,8 +1,9 @@
 /* inject: a library for LD_PRELOAD that makes the system fail on request, once main() has begun.
  *
  *   INJECT_ALLOC=N              the N-th allocation fails (N+: and all after it)
- *   INJECT_CALL=write:28:N      the N-th write or writev (fsync, close, rename) fails with this errno; close closes
+ *   INJECT_CALL=write:28:N      the N-th write or writev (fsync, close, rename, fcntl) fails with this errno; close closes
  *   INJECT_SHORT=1              read, write and writev move 1 byte a call, and every third call is interrupted (EINTR)
+ *   INJECT_PEAK=FILE            gets the line of /proc/self/status that tells the peak of memory, as the program exits
  *   INJECT_DONE=FILE            is created as a fault happens, so that a sweep knows its end
  *
  * For glibc: the allocator behind malloc() is called by the name it has there. */
@@ -11,6 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +67,17 @@ int __libc_start_main(int (*main_of)(int, char **, char **), int argc, char **ar
     start_main *next = (start_main *)dlsym(RTLD_NEXT, "__libc_start_main");
     true_main = main_of;
     return next(begin, argc, argv, init, fini, rtld_fini, stack_end);
+}
+
+__attribute__((destructor)) static void write_peak(void)
+{
+    const char *path = getenv("INJECT_PEAK");
+    FILE *in = path ? fopen("/proc/self/status", "r") : NULL, *out = in ? fopen(path, "w") : NULL;
+    for (char line[200]; out && fgets(line, sizeof line, in);)
+        if (!strncmp(line, "VmHWM:", 6))
+            fputs(line, out);
+    if (out)
+        fclose(out);
 }
 
 /* ---- memory ---- */
@@ -168,6 +181,17 @@ int close(int fd)
     int r = (int)syscall(SYS_close, fd);
     return fails("close") ? -1 : r;
 }
+
+int fcntl(int fd, int what, ...)
+{
+    va_list ap;
+    va_start(ap, what);
+    long arg = va_arg(ap, long);
+    va_end(ap);
+    return fails("fcntl") ? -1 : (int)syscall(SYS_fcntl, fd, what, arg);
+}
+
+int fcntl64(int fd, int what, ...) __attribute__((alias("fcntl")));
 
 int rename(const char *from, const char *to)
 {

@@ -14,7 +14,7 @@ use POSIX ();
 
 our @EXPORT = qw(file_read file_write bytes_pack bytes_unpack round_to
     mp_encode mp_decode stream_parse stream_read stream_write stream_bytes zstd_frames
-    st_read st_flat st_rows st_write npy_read npy_write tsv_read);
+    st_read st_flat st_rows st_write npy_read npy_write zip_read tsv_read);
 
 sub file_read {
     my ($path) = @_;
@@ -528,6 +528,36 @@ sub npy_read {
 }
 
 # As NumPy writes it, in format version 1.0. $descr is '<f4', '<f8' or '<f2'.
+# The members of a zip whose files are stored as they are, { name => bytes }, with the list of their names in ''. Both the
+# directory and the members' own heads are read, with 64 bits where they have them, and must agree; the crc is checked.
+sub zip_read {
+    my ($path) = @_;
+    my $bytes = file_read($path);
+    die "$path: no zip end\n" if substr($bytes, -22, 4) ne "PK\5\6";
+    die "$path: no zip64 locator\n" if substr($bytes, -42, 4) ne "PK\6\7";
+    my $end = unpack 'Q<', substr $bytes, -42 + 8, 8;
+    my ($sig, $rest, undef, undef, undef, undef, $here, $n, $size, $at) = unpack 'a4 Q< S< S< L< L< Q< Q< Q< Q<', substr $bytes, $end, 56;
+    die "$path: zip64 end is wrong\n" if $sig ne "PK\6\6" || $rest != 44 || $here != $n || $end != length($bytes) - 98 || $at + $size != $end;
+    my (%member, @names);
+    for (1 .. $n) {
+        my ($s, undef, undef, $flags, $method, undef, undef, $crc, $csize, $usize, $nlen, $xlen, $clen, $off)
+            = (unpack 'a4 S< S< S< S< S< S< L< L< L< S< S< S< x8 L<', substr $bytes, $at, 46);
+        my $name = substr $bytes, $at + 46, $nlen;
+        my ($id, $len, $u, $c, $o) = unpack 'S< S< Q< Q< Q<', substr $bytes, $at + 46 + $nlen, $xlen;
+        die "$path: $name: directory\n" if $s ne "PK\1\2" || $flags || $method || $csize != 0xffffffff || $usize != $csize
+            || $off != $csize || $id != 1 || $len != 24 || $u != $c;
+        my ($s2, $f2, $m2, $crc2, $nlen2, $xlen2) = unpack 'a4 x2 S< S< x4 L< x8 S< S<', substr $bytes, $o, 30;
+        my ($u2) = unpack 'x4 Q<', substr $bytes, $o + 30 + $nlen2, $xlen2;
+        die "$path: $name: head\n" if $s2 ne "PK\3\4" || $f2 || $m2 || $crc2 != $crc || substr($bytes, $o + 30, $nlen2) ne $name || $u2 != $u;
+        $member{$name} = substr $bytes, $o + 30 + $nlen2 + $xlen2, $u;
+        die "$path: $name: crc\n" if Compress::Zlib::crc32($member{$name}) != $crc;
+        push @names, $name;
+        $at += 46 + $nlen + $xlen + $clen;
+    }
+    die "$path: directory is longer\n" if $at != $end;
+    return { %member, '' => \@names };
+}
+
 sub npy_write {
     my ($path, $descr, $shape, $numbers) = @_;
     my $dims = join(', ', @$shape) . (@$shape == 1 ? ',' : '');
