@@ -41,7 +41,8 @@ ssize_t io_some(struct io_in *in, void *buf, size_t n) ERR_CHECKED;
 /* Map a file read-only. *len is its size; an empty file gives a valid pointer. NULL and a sentence on failure. */
 const void *io_map(const char *path, size_t *len);
 void io_unmap(const void *p, size_t len);
-/* Read a whole file of at most `limit` bytes, and if it is compressed 8 MiB or 32 times its size; zero-terminated, *len without the zero; free() it. NULL on failure. */
+/* Read a whole file of at most `limit` bytes, and if it is compressed 8 MiB or 32 times its size; zero-terminated, *len
+ * without the zero; free() it. NULL on failure. */
 char *io_slurp(const char *path, size_t limit, size_t *len);
 
 /* ---- writing ---- */

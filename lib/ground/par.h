@@ -12,7 +12,8 @@
 int par_default(void);
 
 /* Say how many threads the pool has, the caller included; they are started by the first par_for() with work for two.
- * Called by tool_begin(), and by blas_start() where memory is short, before the first par_for(). Without it everything runs in the caller. */
+ * Called by tool_begin(), and by blas_start() where memory is short, before the first par_for(). Without
+ * it everything runs in the caller. */
 void par_start(int threads);
 int par_threads(void);
 
