@@ -49,7 +49,7 @@ static struct {
         .clip = NAN, .dec_norm = NAN };
 
 #define WIDE 9e15
-#define DEFAULT_KIND "topk"                 /* by measurement: see QUALITY in the manual page */
+#define DEFAULT_KIND "topk"                 /* by measurement: see Quality in the manual page */
 #define THEIRS .shown = "the preset's or kind's", .numbers = true
 
 static const struct opt table[] = {

@@ -24,7 +24,7 @@ static void finish(const struct fit *f, struct sae *out)
     out->k = f->o.k;
 }
 
-/* Measured, as all recipes of kinds here are, on a residual stream, a layer of neurons and toy data: see QUALITY in the
+/* Measured, as all recipes of kinds here are, on a residual stream, a layer of neurons and toy data: see Quality in the
  * manual page of sae-fit. Features that have not fired for some tens of batches are put to work. */
 const struct recipe recipe_good = {
     .name = "good", .about = "the kind that is best on the whole, topk, as it is by default",
