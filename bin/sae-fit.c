@@ -30,14 +30,16 @@ static const char *const dec_names[] = { "random", "orthogonal", NULL };
 /* Numbers not given are -1 or NaN until resolve(). */
 static struct {
     bool info, resample_center;
-    int l1_by_norm, kind, preset, units, normalize, center, resample, decay_shape, ortho_kind, inner, tied_init, dec_init;
+    int l1_by_norm, kind, preset, units, normalize, center, resample, decay_shape, ortho_kind, inner, tied_init,
+        dec_init;
     int64_t d_sae, batch, warmup, l1_warmup, rows, epochs, buffer, window, log_every, k, auxk, enc_layers, prefixes,
         iterations, resample_every, resample_times, resample_rows, every;
     double ratio, lr, decay, theta0, bandwidth, target_l0, aux_weight, p_end, p_from, p_to, ortho, recon, clip,
         dec_norm;
     struct opt_reals l1;
     const char *eval, *log, *init, *checkpoint, *resume;
-} o = { .l1_by_norm = -1, .kind = -1, .preset = -1, .units = -1, .normalize = -1, .center = -1, .resample = -1, .decay_shape = -1,
+} o = { .l1_by_norm = -1, .kind = -1, .preset = -1, .units = -1, .normalize = -1, .center = -1, .resample = -1,
+        .decay_shape = -1,
         .ortho_kind = -1, .inner = -1, .tied_init = -1, .dec_init = -1, .d_sae = -1, .batch = -1, .warmup = -1,
         .l1_warmup = -1, .rows = -1, .epochs = 1, 
         .buffer = -1, .window = -1, .log_every = 100, .k = -1,
@@ -47,7 +49,7 @@ static struct {
         .clip = NAN, .dec_norm = NAN };
 
 #define WIDE 9e15
-#define DEFAULT_KIND "topk"                 /* by measurement: see QUALITY in the manual page */
+#define DEFAULT_KIND "topk"                 /* by measurement: see Quality in the manual page */
 #define THEIRS .shown = "the preset's or kind's", .numbers = true
 
 static const struct opt table[] = {
@@ -173,8 +175,8 @@ static const struct opt table[] = {
 
     { .type = OPT_GROUP, .help = "Watching" },
     { OPT_STRING, .name = "log", .var = &o.log, .arg = "FILE", .help = "table of step, rows, loss, mse, fvu, l0, "
-      "dead (as --dead-window says), lr, seconds and resampled; each line is of the steps since the line before; {l1} as "
-      "with -o" },
+      "dead (as --dead-window says), lr, seconds and resampled; each line is of the steps since the line before; {l1} "
+      "as with -o" },
     { OPT_COUNT, .name = "log-every", .var = &o.log_every, .arg = "STEPS", .help = "a line each STEPS steps", .lo = 1,
       .hi = WIDE },
     { OPT_STRING, .name = "eval", .var = &o.eval, .arg = "FILE", .help = "measure these held-out rows too: at every "
@@ -343,7 +345,9 @@ static const char *schedule_of(const struct fit_options *f, const struct recipe 
         return "--p-end";
     if (o.resample == RESAMPLE_ANTHROPIC && !opt_given(&o.resample_every))
         return "--resample without --resample-every";
-    return o.preset >= 0 && r->l1_warmup_share > 0 && !opt_given(&o.l1_warmup) ? "the preset without --l1-warmup" : NULL;
+    if (o.preset >= 0 && r->l1_warmup_share > 0 && !opt_given(&o.l1_warmup))
+        return "the preset without --l1-warmup";
+    return NULL;
 }
 
 /* The number of all rows, 0: not known. A kind by itself leaves out then what depends on it; what was asked for by an
@@ -478,8 +482,8 @@ static const char *bos_words(const json_t *head)
 static void warn_buffer(uint64_t rows)
 {
     if (!opt_given(&o.buffer) && o.lr >= 0 && rows / 4 > (uint64_t)o.buffer)
-        tool_warn("note: the shuffle buffer holds %" PRId64 " of %" PRIu64 " rows: act-cat --shuffle before the fit, or a "
-                  "larger --buffer, makes a better dictionary", o.buffer, rows);
+        tool_warn("note: the shuffle buffer holds %" PRId64 " of %" PRIu64 " rows: act-cat --shuffle before the fit, or "
+                  "a larger --buffer, makes a better dictionary", o.buffer, rows);
 }
 
 /* What was chosen for one who did not: in one line. */
@@ -492,8 +496,8 @@ static void say_choice(const struct fit_options *f, const struct fitrows *src)
         snprintf(sparsity, sizeof sparsity, ", %zu of them a row (-k)", f->k);
     else if (f->kind->uses & USES_L1 && o.l1.n == 1)
         snprintf(sparsity, sizeof sparsity, ", --l1 %g", o.l1.item[0]);
-    tool_warn("kind %s, %zu features%s; rows %s%s; dead: not fired in %" PRId64 " rows", f->kind->name, f->d_sae, sparsity,
-              f->rms ? "scaled to a mean square norm of d_model" : "as they are", bos_words(src->in->head), o.window);
+    tool_warn("kind %s, %zu features%s; rows %s%s; dead: not fired in %" PRId64 " rows", f->kind->name, f->d_sae,
+              sparsity, f->rms ? "scaled to a mean square norm of d_model" : "as they are", bos_words(src->in->head), o.window);
 }
 
 /* ---- the fits side by side ---- */

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AHEAD = 256, AHEAD_BYTES = 1 << 20, STREAM = 0x5bfull };    /* rows asked of the source at a time; our random numbers */
+/* Rows asked of the source at a time, and their bytes at most; which random numbers are ours. */
+enum { AHEAD = 256, AHEAD_BYTES = 1 << 20, STREAM = 0x5bfull };
 
 struct shuffle {
     size_t room, d, n;          /* rows there may be, width, rows there are */
@@ -53,7 +54,8 @@ static int grow(struct shuffle *s)
     rows = rows < s->room ? rows : s->room;
     float *more = realloc(s->row, rows * s->d * sizeof *more);
     if (!more)
-        return err_sys("no memory for a shuffle buffer of %zu rows: give --buffer a smaller number than %zu", rows, s->room);
+        return err_sys("no memory for a shuffle buffer of %zu rows: give --buffer a smaller number than %zu", rows,
+                       s->room);
     s->row = more;
     s->cap = rows;
     return 0;

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-#define KEEP 0.99               /* of what batches gave before: over some hundred of them it does not lag in a short fit */
+/* Of what batches gave before: a mean over some hundred of them does not lag in a short fit. */
+#define KEEP 0.99
 
 static const char state[] = "threshold";
 

@@ -92,7 +92,7 @@ static void step(struct fit *f)
     batch_end(f);
 }
 
-/* A feature of the last group has little to gain where those before it have done the work: dead ones need a stronger hand. */
+/* A feature of the last group has little to gain where those before have done the work: dead ones need a strong hand. */
 static const struct recipe usual = {
     .kind = "matryoshka", .ratio = 8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999,
     .eps = 6.25e-10, .decay = 0.3, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .k = 32, .aux_k = 512,

@@ -36,7 +36,7 @@ static void step(struct fit *f)
     penalty_end(f, &f->f);
 }
 
-/* Free decoder rows that begin small: a feature that explains nothing pays nothing, and what it pays for is its size. */
+/* Free decoder rows that begin small: a feature that explains nothing pays nothing. */
 static const struct recipe usual = {
     .kind = "relu", .ratio = 8, .l1 = 1.5, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999,
     .eps = 1e-8, .decay = 0.3, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .norm_weighted = true, .dec_norm = 0.1,

@@ -62,7 +62,7 @@ static void finish(const struct fit *f, struct sae *out)
 /* Measured on a million rows of a residual stream: some 50 features a row, few dead. */
 static const struct recipe usual = {
     .kind = "tied", .ratio = 4, .l1 = 1, .rms = true, .batch = 256, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999,
-    .eps = 1e-8, .decay = 0.3,
+    .eps = 1e-8,
 };
 
 const struct kind kind_tied = {

@@ -24,8 +24,8 @@ static void finish(const struct fit *f, struct sae *out)
     out->k = f->o.k;
 }
 
-/* Measured, as all recipes of kinds here are, on a residual stream, a layer of neurons and toy data: see QUALITY in the manual
- * page of sae-fit. Features that have not fired for some tens of batches are put to work, or they stay silent for good. */
+/* Measured, as all recipes of kinds here are, on a residual stream, a layer of neurons and toy data: see Quality in the
+ * manual page of sae-fit. Features that have not fired for some tens of batches are put to work. */
 const struct recipe recipe_good = {
     .name = "good", .about = "the kind that is best on the whole, topk, as it is by default",
     .kind = "topk", .ratio = 8, .rms = true, .batch = 256, .lr = 3e-3, .beta1 = 0.9, .beta2 = 0.999,

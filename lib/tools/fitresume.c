@@ -97,8 +97,8 @@ static void say_stopped(const struct fit_run *r)
     err_mask(shown, 4 * t.n + 1, t.s);
     tool_progress_end();
     if (!opt.quiet)
-        fprintf(stderr, "%s: stopped after %" PRIu64 " rows, the state is in %s; to go on%s: %s\n", mem_program, r->used,
-                r->checkpoint, r->src.path ? "" : ", with the same input", shown);
+        fprintf(stderr, "%s: stopped after %" PRIu64 " rows, the state is in %s; to go on%s: %s\n", mem_program,
+                r->used, r->checkpoint, r->src.path ? "" : ", with the same input", shown);
     free(shown);
     free(t.s);
 }

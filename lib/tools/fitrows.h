@@ -24,8 +24,8 @@ struct fitrows {
 /* A stream of acts of width d (0: any); exits when it is not. */
 struct stream_in *fitrows_open(const char *path, size_t d);
 
-/* Rows there will be in all, 0 when that cannot be known; exact: count those of a file, whose header speaks of its first
- * section only. */
+/* Rows there will be in all, 0 when that cannot be known; exact: count those of a file, whose header speaks of its
+ * first section only. */
 uint64_t fitrows_total(const struct fitrows *s, bool exact);
 
 /* A shuffle_source. */

@@ -5,8 +5,8 @@
 
 #include "tools/table.h"
 
-/* Append `word`, quoted where that is needed. in_cell: what is appended goes through the escapes of a table's cell (table.h):
- * a word that those would change is written $'...', in which a shell undoes them. */
+/* Append `word`, quoted where that is needed. in_cell: what is appended goes through the escapes of a table's cell
+ * (table.h): a word that those would change is written $'...', in which a shell undoes them. */
 void shellword_add(struct text *t, const char *word, bool in_cell);
 
 #endif

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# cores: the arithmetic under other kernels of the BLAS than the one it picks on this CPU. What is measured against closed
-# forms and independent arithmetic must hold whatever the order in which a product is summed.
+# cores: the arithmetic under other kernels of the BLAS than the one it picks on this CPU. What is measured against
+# closed forms and independent arithmetic must hold whatever the order in which a product is summed.
 # SPDX-License-Identifier: MIT
 use strict;
 use warnings;
@@ -14,7 +14,8 @@ my $flags = -r '/proc/cpuinfo' && file_read('/proc/cpuinfo') =~ /^flags\s*: (.*)
 plan skip_all => 'not an OpenBLAS for x86-64' if !$flags || ($core // 'unknown') eq 'unknown';
 
 # One with short vectors, and the widest one that is not the default.
-my @wide = grep { $flags =~ / $_->[1] / && lc $_->[0] ne lc $core } [ SkylakeX => 'avx512f' ], [ Haswell => 'avx2' ], [ Sandybridge => 'avx' ];
+my @wide = grep { $flags =~ / $_->[1] / && lc $_->[0] ne lc $core }
+    [ SkylakeX => 'avx512f' ], [ Haswell => 'avx2' ], [ Sandybridge => 'avx' ];
 my @cores = ('Prescott', @wide ? $wide[0][0] : ());
 for my $other (@cores) {
     local $ENV{OPENBLAS_CORETYPE} = $other;

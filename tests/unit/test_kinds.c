@@ -445,17 +445,17 @@ static void plan_dead(struct fit *f)
 /* ---- rows that can be probed ---- */
 
 /* Our products are rounded, those written here are not, and how far apart they are depends on the BLAS: some 1e-7 of
- * |e_i| |x|. Where pi is that near to where a slope jumps (0, a threshold, the edge of the kernel's window), the two are
- * on different sides of it; and the slope of f^p, which is infinite at 0, turns a difference of u in f into (1 - p) u / f
- * of itself. A row is left out in which some pi is within CLEAR of such a place: beyond it that is below 1e-4 / 4. */
+ * |e_i| |x|. Where pi is that near to where a slope jumps (0, a threshold, the edge of the kernel's window), the two
+ * are on different sides of it; and the slope of f^p, which is infinite at 0, turns a difference of u in f into
+ * (1 - p) u / f of itself. A row is left out in which some pi is within CLEAR of such a place: beyond it that is below 1e-4 / 4. */
 #define CLEAR 8e-3
 
 static double nearest_kink(const struct plain *p, double pi, double mag, size_t i)
 {
     double half = p->f->o.bandwidth / 2, near = fabs(pi);
-    if (is(p, "gated"))
+    if (p->f->param[SAE_B_MAG].p)
         return fmin(near, fabs(mag));
-    if (!is(p, "jumprelu"))
+    if (!p->f->param[SAE_THRESHOLD].p)
         return near;
     double theta = exp(p->w[SAE_THRESHOLD][i]), away = fabs(pi - theta);
     return fmin(away, fabs(away - half));
@@ -466,7 +466,8 @@ static size_t clear_rows(const struct fit *f, float *x, size_t n, size_t wanted)
 {
     struct plain p = plain_of(f, x, n);
     size_t d = p.d, m = p.m, kept = 0;
-    double *pi = products(&p, p.w, p.w[is(&p, "gated") ? SAE_B_GATE : SAE_B_ENC]), *dot = products(&p, p.w, NULL);
+    double *pi = products(&p, p.w, p.w[f->param[SAE_B_GATE].p ? SAE_B_GATE : SAE_B_ENC]);
+    double *dot = products(&p, p.w, NULL);
     for (size_t row = 0; row < n && kept < wanted; row++) {
         double near = INFINITY;
         for (size_t i = 0; i < m; i++) {
