@@ -94,7 +94,7 @@ my ($m, $dir, @runs);
 sub use_model {
     my ($name, @args) = @_;
     $dir = 'model';
-    runs("$ENV{TOP}/tests/ref/mkmodel", @args, qw(--vocab 265 --d-model 16 --heads 2 --ctx 16), $dir);
+    runs("$ENV{TOP}/tests/ref/mkmodel", qw(--vocab 265 --d-model 16 --heads 2 --ctx 16), @args, $dir);
     $m = model_load($dir);
     @runs = map { model_forward($m, $_) } @ids;
     my @hooks = grep { !/^(nll|logits)$/ } sort keys %{ $runs[0] };
@@ -291,4 +291,17 @@ misuse(3, qr/s\.sae: does not say which hook/, qw(sae-topk --logits -m), $dir, '
 misuse(3, qr/s\.sae: rows are 16 wide, \Q$two\E of the model has 64/, qw(sae-topk --logits -m), $dir, '-p', $two, 's.sae');
 misuse(2, qr/--logits needs -m/, qw(sae-topk --logits s.sae));
 misuse(2, qr/-m goes with --logits/, qw(sae-topk -m), $dir, 'attr');
+
+# ---- a context of more rows than attention takes at once (64) ----
+
+@documents = ([ map { 7 * $_ * $_ % 59 } 1 .. 75 ]);
+@ids = map { [ 264, @$_ ] } @documents;
+file_write('ids.txt', "@{ $documents[0] }\n");
+use_model('long', qw(--family neox --layers 1 --seed 6 --ctx 80));
+for my $hook (map { "blocks.0.$_" } qw(hook_resid_pre attn.hook_q attn.hook_k attn.hook_v attn.hook_z)) {
+    my @rows = rows_of($hook, \@runs);
+    near_rows(stream_read("$hook.saes")->[0]{x}, [ @{ $rows[0] }[ 1 .. 75 ] ], 2e-5, "76 rows: $hook");
+    runs(qw(act-splice -o grad --grad nll -p), $hook, '-m', $dir, "$hook.saes");
+    compare('76 rows', $m, $hook, 'nll', 'grad', @rows);
+}
 done_testing();
