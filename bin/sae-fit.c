@@ -602,6 +602,7 @@ static char *command_of(char *const *argv)
 
 int main(int argc, char **argv)
 {
+    mem_program = usage.tool;           /* before the first allocation */
     char *command = command_of(argv);
     tool_begin(&argc, &argv, &usage, table);
     if (o.info && (!argc || opt.output))

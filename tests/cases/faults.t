@@ -28,7 +28,7 @@ runs(qw(sae-encode -j1 -o c.saes s.sae a.saes));
 
 # Every tool that writes, each way of writing. The last word is the input that its reader would see.
 my @streams = ([qw(act-cat a.saes.zst)], [qw(act-cat -z --every 2 a.saes)], [qw(sae-encode s.sae a.saes)],
-    [qw(sae-encode -d s.sae c.saes)], [ qw(sae-patch -e), 'zero 1-4', qw(--at last s.sae a.saes) ]);
+    [qw(sae-encode -d s.sae c.saes)], [ qw(sae-patch -q -e), 'zero 1-4', qw(--at last s.sae a.saes) ]);
 my @tables = ([qw(act-cat --info a.saes)], [qw(act-cat --to tsv a.saes)], [qw(act-cat --to npy a.saes)],
     [qw(act-cat --to raw a.saes)], [qw(sae-topk -k 2 c.saes)], [qw(sae-cossim s.sae)], [qw(sae-cossim --summary s.sae)]);
 my @all = (@streams, @tables);
