@@ -99,7 +99,8 @@ char *mem_format(const char *format, ...)
     if (n < 0)
         mem_die(0);
     char *s = mem_alloc((size_t)n + 1, 1);
-    vsnprintf(s, (size_t)n + 1, format, again);
+    if (vsnprintf(s, (size_t)n + 1, format, again) != n)     /* it allocates too, for many conversions */
+        mem_die(0);
     va_end(again);
     return s;
 }
