@@ -95,6 +95,7 @@ struct fit_report {
     size_t dead;                        /* features not fired in the last `window` rows */
 };
 
+/* Nothing measured yet, of rows of width d_model and d_sae features; fit_tally_free() releases it. */
 struct fit_tally fit_tally_new(size_t d_model, size_t d_sae);
 void fit_tally_free(struct fit_tally *t);
 /* Numbers of all rows since the last reset. */

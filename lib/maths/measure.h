@@ -51,6 +51,7 @@ struct measure {
     struct columns by_feature, by_truth;
 };
 
+/* Sums at zero; never NULL. measure_free() releases them. */
 struct measure *measure_new(const struct measure_of *of);
 void measure_free(struct measure *t);
 /* Count f->n rows x, x_hat (n,d; NULL when d is 0) with their codes f, and the true codes (NULL when of.truth is). Runs on

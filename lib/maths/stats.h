@@ -16,6 +16,7 @@ struct spread {
     double square;      /* sum of |x|^2 */
 };
 
+/* No rows yet, of width d; spread_free() releases the sums, spread_reset() sets them to zero again. */
 struct spread spread_new(size_t d);
 void spread_free(struct spread *s);
 void spread_reset(struct spread *s);

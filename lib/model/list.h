@@ -38,6 +38,7 @@ struct list {
     bool in_out;                /* matrices are stored (in, out) */
 };
 
+/* Release what the list holds, not l itself. */
 void list_free(struct list *l);
 
 /* What follows is in the next layer; behind the last one, after it. */

@@ -31,6 +31,7 @@ size_t unicode_take(const uint8_t *s, size_t n, int32_t *cp);
  * bytes behind s+n can tell. */
 size_t unicode_prev(const uint8_t *s, size_t n, size_t at, int32_t *cp);
 
+/* The class of a code point: of ASCII from the table, of any by the Unicode database (utf8proc). */
 extern const uint8_t unicode_ascii[128];
 enum unicode_class unicode_wide(int32_t cp);
 static inline enum unicode_class unicode_class(int32_t cp)

@@ -39,6 +39,7 @@ struct edits {
     struct edit_work *work;             /* private */
 };
 
+/* Start an empty list of edits for a dictionary, borrowed until edits_free(), which releases what the list holds. */
 void edits_begin(struct edits *e, struct sae *sae);
 void edits_free(struct edits *e);
 

@@ -54,6 +54,8 @@ struct context {
  * many bytes. */
 size_t window_text(const struct batch *b, size_t i, char *to);
 
+/* An empty window of `width` rows on each side that keeps the text columns field (fields of them, borrowed) too;
+ * window_free() releases it. */
 void window_init(struct window *w, size_t width, const char *const *field, size_t fields);
 /* Take row i of b, with those of its codes whose feature is wanted (NULL: none are kept), and let go of the row 2 width + 1
  * before it. Returns 0, or -1 and a sentence when more than WINDOW_PAIRS codes would be held or b lacks a field. */

@@ -23,6 +23,7 @@ struct tally {
     struct columns columns;
 };
 
+/* Counts at zero: of each feature, of each pair of features, as asked for; never NULL. tally_free() releases them. */
 struct tally *tally_new(const struct toy *t, bool features, bool pairs);
 void tally_free(struct tally *t);
 /* Count c->n rows: their codes, what these times the directions are, and with the noise, x. Both (n,d), and the same
