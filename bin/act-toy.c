@@ -7,6 +7,7 @@
 #include "files/saefile.h"
 #include "ground/mem.h"
 #include "kinds/kind.h"
+#include "kinds/kinds.h"
 #include "tools/table.h"
 #include "tools/tool.h"
 #include "toy/tally.h"

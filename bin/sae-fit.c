@@ -2,6 +2,7 @@
  * work is that of tools/fitrun.h. */
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
+#include "kinds/kinds.h"
 #include "kinds/recipe.h"
 #include "tools/arith.h"
 #include "tools/fitinfo.h"

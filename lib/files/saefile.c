@@ -4,6 +4,7 @@
 #include "files/tensors.h"
 #include "ground/mem.h"
 #include "kinds/inner.h"
+#include "kinds/kinds.h"
 
 #include <math.h>
 #include <stdio.h>

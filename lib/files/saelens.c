@@ -3,6 +3,7 @@
 #include "data/jsonfile.h"
 #include "files/tensors.h"
 #include "ground/mem.h"
+#include "kinds/kinds.h"
 #include "maths/vec.h"
 
 #include <math.h>

@@ -1,6 +1,7 @@
 /* batchtopk: of a batch of B rows the k B largest relu(pi) fire, so that a row may have more than k or fewer; the
  * finished dictionary has one threshold instead (batch.h). Unit decoder rows, no penalty. [Bussmann 2024] */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/activation.h"
 #include "kinds/batch.h"
 #include "kinds/recipe.h"
 

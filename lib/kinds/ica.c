@@ -10,6 +10,7 @@
 #include "kinds/whole.h"
 #include "ground/mem.h"
 #include "ground/par.h"
+#include "kinds/activation.h"
 #include "maths/blas.h"
 #include "maths/linalg.h"
 #include "maths/nonlin.h"

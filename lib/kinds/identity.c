@@ -1,6 +1,7 @@
 /* identity: the neurons themselves, each as two features for its two signs; x_hat is x, bit for bit. Nothing is
  * fitted. */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/activation.h"
 #include "kinds/recipe.h"
 #include "kinds/whole.h"
 

@@ -12,6 +12,7 @@
  * threshold. */
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
+#include "kinds/activation.h"
 #include "kinds/inner.h"
 #include "kinds/penalty.h"
 #include "kinds/recipe.h"
@@ -20,35 +21,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define ROUND 0x1p-22f          /* of adding a bias */
-
 /* What follows from the parameters: theta, and b - theta. */
 struct own {
     float *theta, *shift;
 };
-
-size_t kind_screen_threshold(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val)
-{
-    size_t n = kind_screen_relu(s, dot, slack, idx, val), kept = 0;
-    for (size_t j = 0; j < n; j++) {
-        float high = val[j] + slack * s->enc_norm[idx[j]] + ROUND * fabsf(val[j]);
-        idx[kept] = idx[j];
-        kept += !(high <= s->threshold[idx[j]]);
-    }
-    return kept;
-}
-
-size_t kind_settle_threshold(const struct sae *s, uint32_t *idx, float *val, size_t n)
-{
-    size_t kept = 0;
-    n = kind_settle_relu(s, idx, val, n);
-    for (size_t j = 0; j < n; j++) {
-        idx[kept] = idx[j];
-        val[kept] = val[j];
-        kept += !(val[j] <= s->threshold[idx[j]]);
-    }
-    return kept;
-}
 
 static size_t fires(const struct fit *f, const float *dot, uint32_t *idx, float *val)
 {

@@ -1,4 +1,4 @@
-/* kind: the table of dictionary kinds. A kind is one file that fills in a struct kind, and one line of the table.
+/* kind: what a kind of dictionary is: one file that fills in a struct kind, and one line of the table in kinds.c.
  *
  * Every kind ends as f = encode(x), x_hat = f W_dec + b_dec. How it finds f is its pair of encoding hooks; how it is
  * fitted is its `step`, put together from the pieces of step.h. Nothing outside a kind's file asks which kind it is. */
@@ -6,37 +6,13 @@
 #ifndef KIND_H
 #define KIND_H
 
-#include "kinds/sae.h"
+#include "kinds/layout.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct fit;
 struct recipe;
-
-/* The tensors a dictionary may have, in the order they are written. */
-enum sae_tensor {
-    SAE_W_ENC, SAE_B_ENC, SAE_W_DEC, SAE_B_DEC, SAE_THRESHOLD, SAE_B_GATE, SAE_B_MAG, SAE_R_MAG,
-    SAE_W_INNER, SAE_B_INNER,           /* of the first of SAE_INNER layers before the last; then those of the others */
-    SAE_TENSORS = SAE_W_INNER + 2 * SAE_INNER
-};
-#define SAE_HAS(tensor) (1u << (tensor))
-
-struct sae_tensor_info {
-    const char *name;               /* in the file */
-    bool per_feature, per_input;    /* (d_sae, d_model), (d_sae) or (d_model) */
-    bool scales;                    /* is in the units of x: divided by s when the scale of --normalize is folded in */
-    size_t at;                      /* offset of its pointer in struct sae */
-    bool inner, square;             /* is of a layer before the last, which no kind must have; (d_model, d_model) */
-};
-extern const struct sae_tensor_info sae_tensors[SAE_TENSORS];
-
-/* Rows and width of a tensor as it is held in memory; a square one is one row here. */
-size_t sae_tensor_rows(enum sae_tensor t, size_t d_sae);
-size_t sae_tensor_width(enum sae_tensor t, size_t d_model);
-/* The place of its pointer. */
-float **sae_tensor(struct sae *s, enum sae_tensor t);
 
 /* Options of a fit that not every kind can honour; the rest of struct fit_options means something to all of them. */
 enum {
@@ -98,23 +74,5 @@ struct kind {
      * copied. */
     void (*adopt)(struct fit *f, const struct sae *s, size_t i);
 };
-
-/* All kinds, ending with NULL; and their names in the same order. */
-extern const struct kind *const kinds[];
-extern const char *const kind_names[];
-/* NULL when there is none of that name. */
-const struct kind *kind_find(const char *name);
-
-/* The hooks of f = relu(pi), which several kinds share. */
-size_t kind_screen_relu(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val);
-size_t kind_settle_relu(const struct sae *s, uint32_t *idx, float *val, size_t n);
-
-/* Those of f = the k = s->k largest of relu(pi), 0 elsewhere (the smaller index wins a tie); k = 0: all of them. */
-size_t kind_screen_topk(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val);
-size_t kind_settle_topk(const struct sae *s, uint32_t *idx, float *val, size_t n);
-
-/* Those of f = pi 1[pi > threshold], relu(pi) where a threshold is below 0. */
-size_t kind_screen_threshold(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val);
-size_t kind_settle_threshold(const struct sae *s, uint32_t *idx, float *val, size_t n);
 
 #endif

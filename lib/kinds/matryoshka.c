@@ -7,6 +7,7 @@
  * features adds, and feature i learns from R_i = 1/J sum of the r_j it is part of: J sums a row, whatever m. */
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
+#include "kinds/activation.h"
 #include "kinds/batch.h"
 #include "kinds/recipe.h"
 #include "maths/vec.h"

@@ -10,6 +10,7 @@
 #include "kinds/recipe.h"
 #include "kinds/whole.h"
 #include "ground/mem.h"
+#include "kinds/activation.h"
 #include "maths/linalg.h"
 #include "maths/vec.h"
 

@@ -1,6 +1,7 @@
 /* random: normalised Gaussian rows that encode and decode, without biases: what a dictionary finds that knows nothing.
  * Nothing is fitted. */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/activation.h"
 #include "kinds/recipe.h"
 #include "kinds/whole.h"
 #include "maths/vec.h"

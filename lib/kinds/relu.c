@@ -2,25 +2,9 @@
  * gradient before Adam and renormalising after it [Bricken 2023, Sparse Autoencoder]; or free ones, whose norm the
  * penalty weighs [Bricken 2024]. */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/activation.h"
 #include "kinds/penalty.h"
 #include "kinds/recipe.h"
-
-size_t kind_screen_relu(const struct sae *s, const float *dot, float slack, uint32_t *idx, float *val)
-{
-    return sparse_above(dot, s->b_enc, slack, s->enc_norm, s->d_sae, idx, val);
-}
-
-size_t kind_settle_relu(const struct sae *s, uint32_t *idx, float *val, size_t n)
-{
-    size_t kept = 0;
-    for (size_t j = 0; j < n; j++) {
-        float pi = val[j] + s->b_enc[idx[j]];
-        idx[kept] = idx[j];
-        val[kept] = pi;
-        kept += !(pi <= 0);         /* NaN is kept: it must not pass for silence */
-    }
-    return kept;
-}
 
 static void gradient(const struct fit *f, size_t i, float *const g[SAE_TENSORS])
 {

@@ -6,6 +6,7 @@
  * It is Gated with b_mag = t b_gate: then pi_mag = t pi_gate, and the step says nothing new. Saved as the relu
  * dictionary it is: rows t e_i, biases t b_i. The second list holds f, f->f the same pairs with t f. */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/activation.h"
 #include "kinds/penalty.h"
 #include "kinds/recipe.h"
 #include "maths/vec.h"

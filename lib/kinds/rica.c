@@ -8,6 +8,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kinds/rica.h"
 #include "ground/mem.h"
+#include "kinds/activation.h"
 #include "kinds/recipe.h"
 #include "kinds/step.h"
 #include "kinds/whole.h"

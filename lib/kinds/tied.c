@@ -1,6 +1,7 @@
 /* tied: f = relu(M x + b), x_hat = f M with one matrix M of unit rows m_i = w_i / |w_i|; w is what is learned, without
  * constraint, the norm being part of the function. No b_dec. [Cunningham 2023, eq. 1-4] */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/activation.h"
 #include "kinds/penalty.h"
 #include "kinds/recipe.h"
 #include "maths/vec.h"

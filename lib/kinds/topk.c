@@ -1,5 +1,6 @@
 /* topk: f = the k largest of relu(pi), the rest is silent; no penalty. Unit decoder rows. [Gao 2024, eq. 3] */
 /* SPDX-License-Identifier: MIT */
+#include "kinds/activation.h"
 #include "kinds/auxk.h"
 #include "kinds/recipe.h"
 #include "maths/topk.h"

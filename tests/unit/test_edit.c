@@ -4,6 +4,7 @@
 #include "data/npy.h"
 #include "data/stream.h"
 #include "kinds/kind.h"
+#include "kinds/kinds.h"
 #include "tap.h"
 #include "tools/edit.h"
 

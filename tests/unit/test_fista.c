@@ -5,6 +5,7 @@
 #include "ground/par.h"
 #include "ground/rng.h"
 #include "kinds/kind.h"
+#include "kinds/kinds.h"
 #include "maths/blas.h"
 #include "maths/linalg.h"
 #include "maths/pursuit.h"

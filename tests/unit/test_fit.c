@@ -4,6 +4,7 @@
 #include "ground/mem.h"
 #include "ground/par.h"
 #include "kinds/fit.h"
+#include "kinds/kinds.h"
 #include "kinds/resample.h"
 #include "maths/blas.h"
 #include "maths/optim.h"

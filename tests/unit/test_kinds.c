@@ -7,6 +7,7 @@
 #include "ground/par.h"
 #include "kinds/batch.h"
 #include "kinds/inner.h"
+#include "kinds/kinds.h"
 #include "kinds/ortho.h"
 #include "kinds/step.h"
 #include "maths/blas.h"

@@ -3,6 +3,7 @@
 #include "ground/mem.h"
 #include "ground/rng.h"
 #include "kinds/kind.h"
+#include "kinds/kinds.h"
 #include "maths/blas.h"
 #include "maths/vec.h"
 #include "tap.h"

@@ -6,6 +6,7 @@
 #include "ground/mem.h"
 #include "ground/rng.h"
 #include "kinds/kind.h"
+#include "kinds/kinds.h"
 #include "tap.h"
 
 #include <math.h>

@@ -4,6 +4,7 @@
 #include "ground/mem.h"
 #include "ground/par.h"
 #include "ground/rng.h"
+#include "kinds/kinds.h"
 #include "kinds/recipe.h"
 #include "kinds/rica.h"
 #include "maths/blas.h"
