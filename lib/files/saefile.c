@@ -3,7 +3,7 @@
 #include "files/saelens.h"
 #include "files/tensors.h"
 #include "ground/mem.h"
-#include "kinds/inner.h"
+#include "kinds/deep_encoder.h"
 #include "kinds/kinds.h"
 
 #include <math.h>
@@ -45,8 +45,8 @@ static int read_choice(const json_t *meta, const char *key, bool missing, bool *
 static int read_inner(const json_t *meta, int *out)
 {
     const char *name = text_of(meta, "inner");
-    for (*out = 0; name && inner_names[*out]; ++*out)
-        if (!strcmp(inner_names[*out], name))
+    for (*out = 0; name && deep_encoder_names[*out]; ++*out)
+        if (!strcmp(deep_encoder_names[*out], name))
             return 0;
     return name ? err_data("metadata: inner is %.40s, an activation which this release does not know", name) : 0;
 }

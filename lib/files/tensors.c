@@ -3,7 +3,7 @@
 #include "ground/hex.h"
 #include "ground/mem.h"
 #include "ground/opt.h"
-#include "kinds/inner.h"
+#include "kinds/deep_encoder.h"
 #include "maths/vec.h"
 
 #include <nettle/sha2.h>
@@ -113,7 +113,7 @@ int tensors_read(struct sae *s, const struct safetensors *file)
 
 size_t tensors_list(const struct sae *s, struct tensor out[SAE_TENSORS], float **turned)
 {
-    size_t n = 0, d = s->d_model, layers = inner_layers(s);
+    size_t n = 0, d = s->d_model, layers = deep_encoder_layers(s);
     float *at = *turned = s->w_enc ? mem_alloc(d * s->d_sae + layers * d * d, sizeof *at) : NULL;
     for (enum sae_tensor t = 0; t < SAE_TENSORS; t++) {
         const float *data = *sae_tensor((struct sae *)(uintptr_t)s, t);
@@ -216,7 +216,7 @@ json_t *tensors_metadata(const struct sae *s, const struct tensor *tensor, size_
     set(meta, "apply_b_dec_to_input", mem_string(s->apply_b_dec_to_input ? "true" : "false"));
     set(meta, "activation_scale", opt_real_words(s->activation_scale));
     if (s->w_inner[0])
-        set(meta, "inner", mem_string(inner_names[s->inner]));
+        set(meta, "inner", mem_string(deep_encoder_names[s->inner]));
     tensors_digest(tensor, n, meta, sum);
     set(meta, "digest", mem_string(sum));
     return meta;

@@ -2,8 +2,8 @@
 #include "kinds/fit.h"
 #include "ground/mem.h"
 #include "ground/par.h"
+#include "kinds/deep_encoder.h"
 #include "kinds/resample.h"
-#include "kinds/inner.h"
 #include "kinds/work.h"
 #include "maths/vec.h"
 
@@ -400,7 +400,7 @@ static void fold_scale(struct sae *s, double scale)
 {
     s->activation_scale = scale;
     if (s->w_inner[0])
-        inner_fold_scale(s, scale);
+        deep_encoder_fold_scale(s, scale);
     for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
         if (*sae_tensor(s, t) && sae_tensors[t].scales && scale != 1)
             vec_scale(*sae_tensor(s, t), (float)(1 / scale),

@@ -65,9 +65,6 @@ struct fit_options {
  * [OrtSAE]; mean cosine + mean of each row's largest + largest of all. */
 enum fit_ortho { FIT_ORTHO_FRAME, FIT_ORTHO_CHUNKS, FIT_ORTHO_MAX };
 
-/* Activations of inner layers. */
-enum fit_inner { FIT_INNER_RELU, FIT_INNER_GELU, FIT_INNER_SOFTPLUS };
-
 /* Options with every extra off, to be filled in. */
 struct fit_options fit_options_usual(void);
 

@@ -2,6 +2,7 @@
 #include "kinds/inner.h"
 #include "ground/mem.h"
 #include "ground/par.h"
+#include "kinds/deep_encoder.h"
 #include "kinds/work.h"
 #include "maths/blas.h"
 #include "maths/vec.h"
@@ -10,20 +11,6 @@
 #include <string.h>
 
 enum { ROWS = 128, BLOCK = 64 };
-
-const char *const inner_names[] = { "relu", "gelu", "softplus", NULL };
-
-static float act(int inner, float z)
-{
-    switch (inner) {
-    case FIT_INNER_GELU:
-        return (float)(0.5 * z * (1 + erf(z * sqrt(0.5))));
-    case FIT_INNER_SOFTPLUS:
-        return (float)(fmax(z, 0) + log1p(exp(-fabs(z))));
-    default:
-        return z < 0 ? 0 : z;
-    }
-}
 
 static float act_slope(int inner, float z)
 {
@@ -36,41 +23,6 @@ static float act_slope(int inner, float z)
         return z > 0;
     }
 }
-
-/* ---- finished dictionaries ---- */
-
-size_t inner_layers(const struct sae *s)
-{
-    size_t layers = 0;
-    while (layers < SAE_INNER && s->w_inner[layers])
-        layers++;
-    return layers;
-}
-
-void inner_encode(const struct sae *s, float *x, float *spare)
-{
-    size_t d = s->d_model;
-    for (size_t l = 0; l < inner_layers(s); l++) {
-        for (size_t i = 0; i < d; i++)
-            spare[i] = act(s->inner, vec_dot(s->w_inner[l] + i * d, x, d) + s->b_inner[l][i]);
-        memcpy(x, spare, d * sizeof *x);
-    }
-}
-
-void inner_fold_scale(struct sae *s, double scale)
-{
-    vec_scale(s->w_inner[0], (float)scale, s->d_model * s->d_model);
-    vec_scale(s->w_enc, (float)(1 / scale), s->d_sae * s->d_model);
-}
-
-void inner_fold_b_dec(struct sae *s)
-{
-    size_t d = s->d_model;
-    for (size_t i = 0; i < d; i++)
-        s->b_inner[0][i] = (float)(s->b_inner[0][i] - vec_dot_wide(s->w_inner[0] + i * d, s->b_dec, d));
-}
-
-/* ---- fitting ---- */
 
 static size_t layers_of(const struct fit *f)
 {
@@ -121,7 +73,7 @@ static void forward_piece(void *arg, size_t piece, int worker)
         for (size_t r = 0; r < rows; r++)
             vec_add(z + r * d, f->param[SAE_B_INNER + 2 * l].p, d);
         for (size_t i = 0; i < rows * d; i++)
-            h[i] = act(f->o.inner, z[i]);
+            h[i] = deep_encoder_activate(f->o.inner, z[i]);
         in = h;
     }
 }

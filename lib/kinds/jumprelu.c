@@ -13,7 +13,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
 #include "kinds/activation.h"
-#include "kinds/inner.h"
+#include "kinds/deep_encoder.h"
 #include "kinds/penalty.h"
 #include "kinds/recipe.h"
 #include "maths/vec.h"
@@ -132,7 +132,7 @@ static void finish(const struct fit *f, struct sae *out)
             out->b_enc[i] = (float)(out->b_enc[i] - vec_dot_wide(out->w_enc + i * d, out->b_dec, d));
     }
     if (f->o.apply_b_dec && out->w_inner[0])
-        inner_fold_b_dec(out);
+        deep_encoder_fold_b_dec(out);
     out->apply_b_dec_to_input = false;
 }
 

@@ -5,7 +5,8 @@
 #include "kinds/sae.h"
 #include "ground/mem.h"
 #include "ground/par.h"
-#include "kinds/inner.h"
+#include "kinds/deep_encoder.h"
+#include "kinds/kind.h"
 #include "maths/blas.h"
 #include "maths/pursuit.h"
 #include "maths/vec.h"
@@ -85,7 +86,7 @@ static void encode_piece(void *arg, size_t piece, int worker)
     if (s->w_inner[0]) {
         memmove(w->x, x, rows * d * sizeof *x);
         for (size_t r = 0; r < rows; r++)
-            inner_encode(s, w->x + r * d, w->spare);
+            deep_encoder_encode(s, w->x + r * d, w->spare);
         x = w->x;
     }
     blas_nt(rows, m, d, x, d, s->w_enc, d, 0, w->dot, m);

@@ -6,7 +6,7 @@
 #include "ground/mem.h"
 #include "ground/par.h"
 #include "kinds/batch.h"
-#include "kinds/inner.h"
+#include "kinds/deep_encoder.h"
 #include "kinds/kinds.h"
 #include "kinds/ortho.h"
 #include "kinds/step.h"
@@ -552,7 +552,7 @@ static void check_options(const char *kind)
     o.ortho = 0;
     for (o.inner = 0; uses & USES_LAYERS && o.inner < 3; o.inner++) {
         o.enc_layers = 3;
-        check_gradient(inner_names[o.inner], &o);
+        check_gradient(deep_encoder_names[o.inner], &o);
     }
     o.enc_layers = 1;
     o.p_start = o.p_end = 0.6;
@@ -750,7 +750,7 @@ static size_t encode_plain(const struct sae *s, const float *x, uint32_t *idx, f
     float *in = mem_alloc(d, sizeof *in), *pi = mem_alloc(s->d_sae, sizeof *pi), *spare = mem_alloc(d, sizeof *spare);
     for (size_t j = 0; j < d; j++)
         in[j] = s->apply_b_dec_to_input ? x[j] - s->b_dec[j] : x[j];
-    inner_encode(s, in, spare);
+    deep_encoder_encode(s, in, spare);
     for (size_t i = 0; i < s->d_sae; i++) {
         float dot = vec_dot(s->w_enc + i * d, in, d);
         if (!strcmp(kind, "gated")) {
