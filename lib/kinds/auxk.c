@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kinds/auxk.h"
 #include "ground/mem.h"
+#include "kinds/state.h"
 #include "kinds/work.h"
 #include "maths/topk.h"
 #include "maths/vec.h"

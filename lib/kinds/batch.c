@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kinds/batch.h"
+#include "kinds/state.h"
 #include "kinds/work.h"
 
 #include <string.h>

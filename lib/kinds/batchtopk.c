@@ -4,6 +4,7 @@
 #include "kinds/activation.h"
 #include "kinds/batch.h"
 #include "kinds/recipe.h"
+#include "kinds/unit_rows.h"
 
 static void step(struct fit *f)
 {
@@ -11,7 +12,7 @@ static void step(struct fit *f)
     batch_encode(f);
     step_rows(f, step_row_plain);
     term[0] = step_term_first(f);
-    step_update_terms(f, term, auxk_add(f, term, 1), step_gradient_unit);
+    step_update_terms(f, term, auxk_add(f, term, 1), unit_rows_gradient);
     batch_end(f);
 }
 
@@ -32,7 +33,7 @@ const struct kind kind_batchtopk = {
     .screen = kind_screen_threshold,
     .settle = kind_settle_threshold,
     .init = step_init_rows,
-    .constrain = step_constrain_unit,
+    .constrain = unit_rows_constrain,
     .step = step,
     .finish = batch_finish,
     .revive_size = 1,        /* a smaller row never wins */

@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kinds/recipe.h"
 #include "kinds/step.h"
+#include "kinds/unit_rows.h"
 #include "maths/fista.h"
 
 static void init(struct fit *f)
@@ -35,7 +36,7 @@ static void step(struct fit *f)
     step_rows(f, row_hook);
     struct step_term term = step_term_first(f);
     term.g = NULL;
-    step_update_terms(f, &term, 1, step_gradient_unit);
+    step_update_terms(f, &term, 1, unit_rows_gradient);
 }
 
 static const struct recipe usual = {
@@ -51,6 +52,6 @@ const struct kind kind_fista = {
     .uses = USES_ADAM | USES_L1 | USES_CENTER | USES_ITERATIONS | USES_INIT | USES_SCALE,
     .usual = &usual,
     .init = init,
-    .constrain = step_constrain_unit,
+    .constrain = unit_rows_constrain,
     .step = step,
 };

@@ -3,7 +3,7 @@
 #include "ground/mem.h"
 #include "ground/par.h"
 #include "kinds/deep_encoder.h"
-#include "kinds/resample.h"
+#include "kinds/state.h"
 #include "kinds/work.h"
 #include "maths/vec.h"
 
@@ -15,46 +15,7 @@
 
 enum { LOAD_ROWS = 128, MEDIAN_ROWS = 32768, STREAM = 0xf17 };
 
-/* A loss this many times that of the first batch, and of reconstructing nothing, will not come back. */
-#define OUT_OF_HAND 1e3
-#define PI 3.14159265358979323846
-
 /* ---- tally ---- */
-
-struct fit_tally fit_tally_new(size_t d_model, size_t d_sae)
-{
-    return (struct fit_tally){ .spread = spread_new(d_model), .last = mem_zero(d_sae, sizeof(uint64_t)),
-                               .features = d_sae };
-}
-
-void fit_tally_free(struct fit_tally *t)
-{
-    spread_free(&t->spread);
-    free(t->last);
-    t->last = NULL;
-}
-
-struct fit_report fit_tally_report(const struct fit_tally *t, uint64_t window)
-{
-    double n = (double)t->rows, about = spread_about_mean(&t->spread);
-    struct fit_report r = { .rows = t->rows };
-    if (t->rows) {
-        r.loss = t->loss / n;
-        r.mse = t->error / n / (double)t->spread.d;
-        r.l0 = t->active / n;
-        r.fvu = about > 0 ? t->error / about : t->error > 0 ? INFINITY : 0;
-    }
-    for (size_t i = 0; i < t->features; i++)
-        r.dead += t->seen >= window && t->seen - t->last[i] >= window;
-    return r;
-}
-
-void fit_tally_reset(struct fit_tally *t)
-{
-    spread_reset(&t->spread);
-    t->rows = 0;
-    t->loss = t->error = t->active = 0;
-}
 
 /* Count the batch just worked on. */
 static void count_batch(const struct fit *f, struct fit_tally *t)
@@ -71,14 +32,6 @@ static void count_batch(const struct fit *f, struct fit_tally *t)
 }
 
 /* ---- life ---- */
-
-struct fit_options fit_options_usual(void)
-{
-    return (struct fit_options){
-        .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .dead_window = 100000, .p_start = 1, .p_end = 1,
-        .p_to = 1, .recon = 1, .aux_weight = 1.0 / 32, .enc_layers = 1, .prefixes = 1, .dec_norm = 1, .tied_init = true,
-    };
-}
 
 static void make_params(struct fit *f)
 {
@@ -116,6 +69,30 @@ static struct fit_work *work_new(const struct fit_options *o)
     return w;
 }
 
+/* What step.c and the penalties made. */
+static void free_lists(struct fit_work *w)
+{
+    for (size_t i = 0; i < w->pieces; i++) {
+        codes_free(&w->piece[i].fires);
+        codes_free(&w->piece[i].others);
+    }
+    codes_free(&w->second.c);
+    columns_free(&w->second.by_feature);
+    free(w->second.g);
+    free(w->second.extra);
+    free(w->second.r);
+    free(w->piece);
+    free(w->dead);
+    free(w->norm);
+    free(w->alike);
+    free(w->inner);
+    free(w->inner_g);
+    free(w->towards);
+    free(w->square);
+    free(w->sum_r);
+    free(w->back);
+}
+
 static void work_free(struct fit_work *w)
 {
     for (size_t i = 0; i < w->workers; i++) {
@@ -127,7 +104,7 @@ static void work_free(struct fit_work *w)
         for (enum sae_tensor t = 0; t < SAE_TENSORS; t++)
             free(s->g[t]);
     }
-    step_release(w);
+    free_lists(w);
     free(w->scratch);
     free(w);
 }
@@ -143,22 +120,6 @@ struct fit *fit_new(const struct fit_options *o)
     f->o.apply_b_dec = o->apply_b_dec && f->param[SAE_B_DEC].p;
     rng_seed(&f->rng, o->seed, STREAM);
     return f;
-}
-
-double *fit_state_add(struct fit *f, const char *name, size_t n)
-{
-    char cut[sizeof f->state->name];
-    size_t i = 0;
-    snprintf(cut, sizeof cut, "%s", name);
-    while (i < FIT_STATES - 1 && f->state[i].p && strcmp(f->state[i].name, cut))
-        i++;
-    struct fit_state *s = &f->state[i];
-    if (!s->p || s->n != n) {           /* n may differ in a checkpoint that is not ours */
-        free(s->p);
-        *s = (struct fit_state){ .p = mem_zero(n ? n : 1, sizeof(double)), .n = n };
-        memcpy(s->name, cut, sizeof cut);
-    }
-    return s->p;
 }
 
 void fit_free(struct fit *f)
@@ -351,10 +312,17 @@ static void run(struct fit *f, enum fit_mode mode, const float *x, size_t n, str
     count_batch(f, t);
 }
 
-bool fit_is_sound(const struct fit *f)
+static uint64_t watch_length(const struct fit *f)
 {
-    double first = f->step ? f->first_loss : f->batch_loss;
-    return isfinite(f->batch_loss) && f->batch_loss <= OUT_OF_HAND * (first + f->batch_square);
+    return f->o.resample_every / 2 ? f->o.resample_every / 2 : 1;
+}
+
+/* The watch for the next event of resampling (resample.h) begins where it is time. */
+static void watch_dead(struct fit *f)
+{
+    uint64_t every = f->o.resample_every;
+    if (every && f->step % every == (every - watch_length(f)) % every)
+        f->dead_since = f->tally.seen;
 }
 
 int fit_step(struct fit *f, const float *x, size_t n)
@@ -369,7 +337,7 @@ int fit_step(struct fit *f, const float *x, size_t n)
     if (!f->step)
         f->first_loss = f->batch_loss;
     f->step++;
-    fit_watch_dead(f);
+    watch_dead(f);
     return 0;
 }
 
@@ -385,12 +353,6 @@ double fit_gradient(struct fit *f, const float *x, size_t n, float *const gradie
     run(f, FIT_GRADIENT, x, n, &t);
     fit_tally_free(&t);
     return f->batch_loss;
-}
-
-double fit_rate(const struct fit *f, uint64_t step)
-{
-    double up = schedule_factor(step, f->o.warmup, 0, 0), down = schedule_factor(step, 0, f->o.decay, f->o.steps);
-    return f->o.lr * up * (f->o.cosine ? 0.5 - 0.5 * cos(PI * down) : down);
 }
 
 /* ---- the result ---- */

@@ -9,9 +9,10 @@
 
 #include "ground/err.h"
 #include "ground/rng.h"
+#include "kinds/fit_tally.h"
 #include "kinds/kind.h"
+#include "kinds/state.h"
 #include "maths/sparse.h"
-#include "maths/stats.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -65,9 +66,6 @@ struct fit_options {
  * [OrtSAE]; mean cosine + mean of each row's largest + largest of all. */
 enum fit_ortho { FIT_ORTHO_FRAME, FIT_ORTHO_CHUNKS, FIT_ORTHO_MAX };
 
-/* Options with every extra off, to be filled in. */
-struct fit_options fit_options_usual(void);
-
 /* Named numbers a kind keeps from step to step besides parameters; part of every checkpoint. */
 enum { FIT_STATES = 16 };
 struct fit_state {
@@ -75,30 +73,6 @@ struct fit_state {
     double *p;                          /* (n), owned by the fit */
     size_t n;
 };
-
-/* What was measured on the rows of some batches. */
-struct fit_tally {
-    uint64_t rows;
-    double loss, error, active;         /* sums over the rows: L, |x_hat - s x|^2, features that fire */
-    struct spread spread;               /* of s x */
-    uint64_t seen, *last;               /* rows ever; (features) row count when each last fired, 0: never */
-    size_t features;
-};
-
-/* The same as numbers. loss, mse (per component) and fvu are those of s x; fvu is error / spread about the mean. */
-struct fit_report {
-    uint64_t rows;
-    double loss, mse, fvu, l0;
-    size_t dead;                        /* features not fired in the last `window` rows */
-};
-
-/* Nothing measured yet, of rows of width d_model and d_sae features; fit_tally_free() releases it. */
-struct fit_tally fit_tally_new(size_t d_model, size_t d_sae);
-void fit_tally_free(struct fit_tally *t);
-/* Numbers of all rows since the last reset. */
-struct fit_report fit_tally_report(const struct fit_tally *t, uint64_t window);
-/* Begin anew; the firing record is kept. */
-void fit_tally_reset(struct fit_tally *t);
 
 /* One learned tensor with its moments: (rows, width) each; p is NULL for a tensor the kind does not learn. */
 struct fit_param {
@@ -143,11 +117,6 @@ struct fit {
 struct fit *fit_new(const struct fit_options *o);
 void fit_free(struct fit *f);
 
-/* Room for n numbers, zeroed, that the fit keeps, checkpoints and frees; made in the kind's init or begin hook, the
- * same ones in the same order each time. The name is cut to what fits; a second call with a name gives the first's, or,
- * if n is another, an array anew. */
-double *fit_state_add(struct fit *f, const char *name, size_t n);
-
 /* Begin: s and b_dec from the rows x (n, d_model), n > 0, the other parameters from the seed; then the kind's begin
  * hook. Returns 0, or -1 and the sentence of that hook. */
 int fit_begin(struct fit *f, const float *x, size_t n) ERR_CHECKED;
@@ -165,9 +134,6 @@ void fit_measure(struct fit *f, const float *x, size_t n, struct fit_tally *t);
 /* The gradient of L on the batch x, at full lambda: for each tensor the kind learns, gradient[t] (rows, width) of
  * f->param[t]. Returns L. The fit stays as it is. */
 double fit_gradient(struct fit *f, const float *x, size_t n, float *const gradient[SAE_TENSORS]);
-
-/* The learning rate of update `step`, from 0. */
-double fit_rate(const struct fit *f, uint64_t step);
 
 /* Are all parameters finite? 0, or -1 and a sentence. */
 int fit_check(const struct fit *f) ERR_CHECKED;

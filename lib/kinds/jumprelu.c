@@ -16,6 +16,7 @@
 #include "kinds/deep_encoder.h"
 #include "kinds/penalty.h"
 #include "kinds/recipe.h"
+#include "kinds/unit_rows.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -79,7 +80,7 @@ static void gradient(const struct fit *f, size_t i, float *const g[SAE_TENSORS])
     const struct step_list *window = step_second(f);
     const struct own *own = f->own;
     g[SAE_THRESHOLD][0] = own->theta[i] * (float)step_sum(f, &window->by_feature, i, window->extra);
-    step_gradient_unit(f, i, g);
+    unit_rows_gradient(f, i, g);
 }
 
 static void step(struct fit *f)
@@ -101,7 +102,7 @@ static void init(struct fit *f)
 static void constrain(struct fit *f, size_t i)
 {
     struct own *own = f->own;
-    step_constrain_unit(f, i);
+    unit_rows_constrain(f, i);
     if (!own) {
         f->own = own = mem_zero(1, sizeof *own);
         own->theta = mem_zero(f->o.d_sae, sizeof(float));

@@ -10,6 +10,7 @@
 #include "kinds/activation.h"
 #include "kinds/batch.h"
 #include "kinds/recipe.h"
+#include "kinds/unit_rows.h"
 #include "maths/vec.h"
 
 #include <stdlib.h>
@@ -89,7 +90,7 @@ static void step(struct fit *f)
     term[0] = step_term_first(f);
     term[0].r = own->towards;
     term[0].plane = own->plane;
-    step_update_terms(f, term, auxk_add(f, term, 1), step_gradient_unit);
+    step_update_terms(f, term, auxk_add(f, term, 1), unit_rows_gradient);
     batch_end(f);
 }
 
@@ -112,7 +113,7 @@ const struct kind kind_matryoshka = {
     .settle = kind_settle_threshold,
     .release = release,
     .init = step_init_rows,
-    .constrain = step_constrain_unit,
+    .constrain = unit_rows_constrain,
     .step = step,
     .finish = batch_finish,
     .revive_size = 1,        /* a smaller row never wins */

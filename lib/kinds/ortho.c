@@ -2,6 +2,7 @@
 #include "kinds/ortho.h"
 #include "ground/mem.h"
 #include "ground/par.h"
+#include "kinds/unit_rows.h"
 #include "kinds/work.h"
 #include "maths/blas.h"
 #include "maths/vec.h"
@@ -184,7 +185,7 @@ double ortho_penalty(struct fit *f)
     double sum = f->o.ortho_kind == FIT_ORTHO_FRAME ? frame(&a) : most_alike(&a);
     for (size_t i = 0; unit && i < m; i++) {                    /* du / dd = (I - u u^T) / |d| */
         double norm = sqrt(vec_dot_wide(f->dec + i * d, f->dec + i * d, d));
-        step_project(a.g + i * d, unit + i * d, d);
+        unit_rows_project(a.g + i * d, unit + i * d, d);
         vec_scale(a.g + i * d, (float)(norm > 0 ? 1 / norm : 0), d);
     }
     free(unit);

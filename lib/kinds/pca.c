@@ -11,6 +11,7 @@
 #include "kinds/whole.h"
 #include "ground/mem.h"
 #include "kinds/activation.h"
+#include "kinds/state.h"
 #include "maths/linalg.h"
 #include "maths/vec.h"
 

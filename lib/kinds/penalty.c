@@ -2,6 +2,8 @@
 #include "kinds/penalty.h"
 #include "ground/mem.h"
 #include "ground/par.h"
+#include "kinds/state.h"
+#include "kinds/unit_rows.h"
 #include "kinds/work.h"
 #include "maths/vec.h"
 
@@ -138,11 +140,18 @@ double penalty_row(const struct fit *f, const uint32_t *idx, const float *val, s
     return f->l1 * sum;
 }
 
+double penalty_row_l1(struct fit *f, size_t row)
+{
+    size_t from = f->f.ptr[row], k = f->f.ptr[row + 1] - from;
+    step_row_plain(f, row);
+    return penalty_row(f, f->f.idx + from, f->f.val + from, k, f->g + from);
+}
+
 void penalty_decoder(const struct fit *f, const struct codes *c, const struct columns *by_feature, size_t i, float *g)
 {
     size_t d = f->o.d_model;
     if (!f->o.norm_weighted) {
-        step_project(g, f->dec + i * d, d);
+        unit_rows_project(g, f->dec + i * d, d);
         return;
     }
     double norm = f->work->norm[i], sum = 0;
@@ -157,7 +166,7 @@ void penalty_decoder(const struct fit *f, const struct codes *c, const struct co
 void penalty_constrain(struct fit *f, size_t i)
 {
     if (!f->o.norm_weighted)
-        step_constrain_unit(f, i);
+        unit_rows_constrain(f, i);
 }
 
 void penalty_fold(const struct fit *f, struct sae *out)

@@ -17,6 +17,9 @@ void penalty_begin(struct fit *f);
 /* One row's k pairs: g += lambda dS/df. Returns lambda S. */
 double penalty_row(const struct fit *f, const uint32_t *idx, const float *val, size_t k, float *g);
 
+/* The row hook of f = relu(pi) with this penalty. */
+double penalty_row_l1(struct fit *f, size_t row);
+
 /* The decoder gradient g (d_model) of feature i, whose penalised pairs are those of c: the penalty's part is added
  * where norms are free, and what lies along d_i taken out where they are not. */
 void penalty_decoder(const struct fit *f, const struct codes *c, const struct columns *by_feature, size_t i, float *g);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kinds/recipe.h"
+#include "kinds/state.h"
 
 const char *const l1_unit_names[] = { "canonical", "cunningham", "sharkey", NULL };
 

@@ -15,7 +15,7 @@ static void step(struct fit *f)
 {
     penalty_begin(f);
     step_encode(f, step_fires_relu);
-    step_rows(f, step_row_l1);
+    step_rows(f, penalty_row_l1);
     step_update(f, gradient);
     penalty_end(f, &f->f);
 }

@@ -42,18 +42,6 @@ size_t resample_draw(struct rng *rng, const double *weight, size_t n, size_t k, 
     return k;
 }
 
-static uint64_t watch_length(const struct fit *f)
-{
-    return f->o.resample_every / 2 ? f->o.resample_every / 2 : 1;
-}
-
-void fit_watch_dead(struct fit *f)
-{
-    uint64_t every = f->o.resample_every;
-    if (every && f->step % every == (every - watch_length(f)) % every)
-        f->dead_since = f->tally.seen;
-}
-
 bool fit_resample_due(const struct fit *f)
 {
     uint64_t every = f->o.resample_every;

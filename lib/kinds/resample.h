@@ -29,7 +29,4 @@ bool fit_resample_due(const struct fit *f);
 struct resampled fit_resample(struct fit *f, const float *x, size_t n);
 void resampled_free(struct resampled *r);
 
-/* Called after each step: begin the watch where it is time. */
-void fit_watch_dead(struct fit *f);
-
 #endif

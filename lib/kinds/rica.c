@@ -10,6 +10,7 @@
 #include "ground/mem.h"
 #include "kinds/activation.h"
 #include "kinds/recipe.h"
+#include "kinds/state.h"
 #include "kinds/step.h"
 #include "kinds/whole.h"
 #include "kinds/work.h"

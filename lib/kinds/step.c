@@ -5,6 +5,7 @@
 #include "kinds/inner.h"
 #include "kinds/ortho.h"
 #include "kinds/penalty.h"
+#include "kinds/state.h"
 #include "kinds/work.h"
 #include "maths/blas.h"
 #include "maths/vec.h"
@@ -18,29 +19,6 @@ enum { ROWS = 128, FEATURES = 32 };
 static size_t pieces_of(size_t n, size_t size)
 {
     return (n + size - 1) / size;
-}
-
-void step_release(struct fit_work *w)
-{
-    for (size_t i = 0; i < w->pieces; i++) {
-        codes_free(&w->piece[i].fires);
-        codes_free(&w->piece[i].others);
-    }
-    codes_free(&w->second.c);
-    columns_free(&w->second.by_feature);
-    free(w->second.g);
-    free(w->second.extra);
-    free(w->second.r);
-    free(w->piece);
-    free(w->dead);
-    free(w->norm);
-    free(w->alike);
-    free(w->inner);
-    free(w->inner_g);
-    free(w->towards);
-    free(w->square);
-    free(w->sum_r);
-    free(w->back);
 }
 
 /* ---- encode ---- */
@@ -289,11 +267,6 @@ struct update {
     float shrink;               /* what the gradient is multiplied with */
 };
 
-void step_project(float *g, const float *u, size_t d)
-{
-    vec_axpy(g, (float)-vec_dot_wide(g, u, d), u, d);
-}
-
 double step_sum(const struct fit *f, const struct columns *by_feature, size_t i, const float *coef)
 {
     double sum = 0;
@@ -529,21 +502,4 @@ double step_row_plain(struct fit *f, size_t row)
     step_residual(f, row);
     step_back(f, &f->f, row, f->r + row * f->o.d_model, 2 * step_recon(f), f->g);
     return 0;
-}
-
-double step_row_l1(struct fit *f, size_t row)
-{
-    size_t from = f->f.ptr[row], k = f->f.ptr[row + 1] - from;
-    step_row_plain(f, row);
-    return penalty_row(f, f->f.idx + from, f->f.val + from, k, f->g + from);
-}
-
-void step_constrain_unit(struct fit *f, size_t i)
-{
-    vec_normalise(f->dec + i * f->o.d_model, f->o.d_model, 1e-8f);
-}
-
-void step_gradient_unit(const struct fit *f, size_t i, float *const g[SAE_TENSORS])
-{
-    step_project(g[SAE_W_DEC], f->dec + i * f->o.d_model, f->o.d_model);
 }

@@ -89,9 +89,6 @@ struct step_term step_term_second(struct fit *f, bool decodes);
 /* 1/B sum over the pairs of feature i of coef: what a bias added to pi gets when coef is g. */
 double step_sum(const struct fit *f, const struct columns *by_feature, size_t i, const float *coef);
 
-/* g -= <g, u> u: what is left of g in the plane that touches the unit sphere at u (d). */
-void step_project(float *g, const float *u, size_t d);
-
 /* ---- what several kinds share ---- */
 
 /* The norm of decoder rows at the start: f->o.dec_norm where it is free, else 1. */
@@ -99,13 +96,9 @@ double step_dec_norm(const struct fit *f);
 /* Random decoder rows of that norm; encoder rows their copy, or as random. */
 void step_init_rows(struct fit *f);
 
-/* The hooks of f = relu(pi) with S(f) of penalty.h; its unit or weighted decoder rows. */
+/* The fires hook of f = relu(pi). */
 size_t step_fires_relu(const struct fit *f, const float *dot, uint32_t *idx, float *val);
-double step_row_l1(struct fit *f, size_t row);
 /* The row hook of no penalty at all. */
 double step_row_plain(struct fit *f, size_t row);
-/* Decoder rows at unit norm, and gradients in its plane. */
-void step_constrain_unit(struct fit *f, size_t i);
-void step_gradient_unit(const struct fit *f, size_t i, float *const g[SAE_TENSORS]);
 
 #endif

@@ -4,6 +4,7 @@
 #include "kinds/activation.h"
 #include "kinds/penalty.h"
 #include "kinds/recipe.h"
+#include "kinds/unit_rows.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -40,7 +41,7 @@ static void gradient(const struct fit *f, size_t i, float *const g[SAE_TENSORS])
 {
     size_t d = f->o.d_model;
     vec_add(g[SAE_W_ENC], g[SAE_W_DEC], d);
-    step_project(g[SAE_W_ENC], f->unit + i * d, d);
+    unit_rows_project(g[SAE_W_ENC], f->unit + i * d, d);
     vec_scale(g[SAE_W_ENC], (float)(1 / norm(f, i)), d);
 }
 
@@ -48,7 +49,7 @@ static void step(struct fit *f)
 {
     penalty_begin(f);
     step_encode(f, step_fires_relu);
-    step_rows(f, step_row_l1);
+    step_rows(f, penalty_row_l1);
     step_update(f, gradient);
     penalty_end(f, &f->f);
 }

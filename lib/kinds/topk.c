@@ -3,6 +3,7 @@
 #include "kinds/activation.h"
 #include "kinds/auxk.h"
 #include "kinds/recipe.h"
+#include "kinds/unit_rows.h"
 #include "maths/topk.h"
 
 static size_t fires(const struct fit *f, const float *dot, uint32_t *idx, float *val)
@@ -17,7 +18,7 @@ static void step(struct fit *f)
     auxk_encode(f, fires);
     step_rows(f, step_row_plain);
     term[0] = step_term_first(f);
-    step_update_terms(f, term, auxk_add(f, term, 1), step_gradient_unit);
+    step_update_terms(f, term, auxk_add(f, term, 1), unit_rows_gradient);
 }
 
 static void finish(const struct fit *f, struct sae *out)
@@ -45,7 +46,7 @@ const struct kind kind_topk = {
     .screen = kind_screen_topk,
     .settle = kind_settle_topk,
     .init = step_init_rows,
-    .constrain = step_constrain_unit,
+    .constrain = unit_rows_constrain,
     .step = step,
     .finish = finish,
     .revive_size = 1,        /* a smaller row never wins */

@@ -46,10 +46,4 @@ struct fit_work {
     size_t workers;
 };
 
-/* Free what step.c and the penalties hold. */
-void step_release(struct fit_work *w);
-
-/* The loss of the batch is finite and has not grown beyond all measure. */
-bool fit_is_sound(const struct fit *f);
-
 #endif

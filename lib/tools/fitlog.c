@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/fitlog.h"
+#include "kinds/state.h"
 #include "tools/tool.h"
 
 #include <inttypes.h>

@@ -6,6 +6,7 @@
 #include "kinds/fit.h"
 #include "kinds/kinds.h"
 #include "kinds/resample.h"
+#include "kinds/state.h"
 #include "maths/blas.h"
 #include "maths/optim.h"
 #include "tap.h"

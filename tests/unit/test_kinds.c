@@ -9,6 +9,7 @@
 #include "kinds/deep_encoder.h"
 #include "kinds/kinds.h"
 #include "kinds/ortho.h"
+#include "kinds/state.h"
 #include "kinds/step.h"
 #include "maths/blas.h"
 #include "maths/vec.h"

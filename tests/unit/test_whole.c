@@ -7,6 +7,7 @@
 #include "kinds/kinds.h"
 #include "kinds/recipe.h"
 #include "kinds/rica.h"
+#include "kinds/state.h"
 #include "maths/blas.h"
 #include "maths/linalg.h"
 #include "maths/topk.h"
