@@ -9,27 +9,10 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { LOAD_ROWS = 128, MEDIAN_ROWS = 32768, STREAM = 0xf17 };
-
-/* ---- tally ---- */
-
-/* Count the batch just worked on. */
-static void count_batch(const struct fit *f, struct fit_tally *t)
-{
-    for (size_t row = 0; row < f->n; row++) {
-        t->loss += f->loss[row];
-        t->error += f->error[row];
-        for (uint32_t p = f->f.ptr[row]; p < f->f.ptr[row + 1]; p++)
-            t->last[f->f.idx[p]] = t->seen + row + 1;
-    }
-    t->active += f->f.ptr[f->n];
-    t->rows += f->n;
-    t->seen += f->n;
-}
 
 /* ---- life ---- */
 
@@ -281,6 +264,20 @@ static void load_piece(void *arg, size_t piece, int worker)
         if (f->o.apply_b_dec)
             vec_sub(x, x, f->param[SAE_B_DEC].p, d);
     }
+}
+
+/* Count the batch just worked on. */
+static void count_batch(const struct fit *f, struct fit_tally *t)
+{
+    for (size_t row = 0; row < f->n; row++) {
+        t->loss += f->loss[row];
+        t->error += f->error[row];
+        for (uint32_t p = f->f.ptr[row]; p < f->f.ptr[row + 1]; p++)
+            t->last[f->f.idx[p]] = t->seen + row + 1;
+    }
+    t->active += f->f.ptr[f->n];
+    t->rows += f->n;
+    t->seen += f->n;
 }
 
 /* Take in the rows x and run the kind's step over them. */

@@ -7,7 +7,7 @@
 #ifndef BPE_H
 #define BPE_H
 
-#include "model/tokenizer.h"
+#include "model/ids.h"
 
 struct bpe;
 

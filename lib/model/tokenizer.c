@@ -36,13 +36,6 @@ struct tokenizer {
     struct ids *out;            /* of the tokenizer_feed() that is running */
 };
 
-void ids_push(struct ids *list, uint32_t id)
-{
-    if (list->n == list->cap)
-        list->id = mem_grow(list->id, &list->cap, list->n + 1, sizeof *list->id);
-    list->id[list->n++] = id;
-}
-
 /* ---- the vocabulary ---- */
 
 /* Byte-level names: printable bytes stand for themselves, the 68 others for U+0100 and on, in order. */

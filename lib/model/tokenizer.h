@@ -8,19 +8,13 @@
 #define TOKENIZER_H
 
 #include "ground/err.h"
+#include "model/ids.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct tokenizer;
-
-/* A growing list of token ids; a zeroed struct is an empty one; free(id). */
-struct ids {
-    uint32_t *id;
-    size_t n, cap;
-};
-void ids_push(struct ids *list, uint32_t id);
 
 /* Load DIR/tokenizer.json. NULL and a sentence (with the path) on failure. */
 struct tokenizer *tokenizer_load(const char *dir);

@@ -73,7 +73,7 @@ void fitresume_save(struct fit_run *r)
     }
     for (size_t j = 0; j < r->jobs; j++)
         if (r->job[j].fit && fit_check(r->job[j].fit)) {
-            fitrun_fail(r, &r->job[j]);
+            fitjob_fail(r, &r->job[j]);
             fits[j] = NULL;
             set_text(meta, mem_string(r->job[j].failed), "failed.%zu", j);
         }
@@ -229,7 +229,7 @@ void fitresume_load(struct fit_run *r, float *x)
         const char *failed = meta_text(meta, "failed.%zu", j);
         if (*failed) {
             err_data("%s", failed);
-            fitrun_fail(r, &r->job[j]);
+            fitjob_fail(r, &r->job[j]);
         } else if (fitstate_restore(s, j, r->job[j].fit)) {
             tool_die();
         }
@@ -241,5 +241,5 @@ void fitresume_load(struct fit_run *r, float *x)
     tool_note("%s: going on behind row %" PRIu64, r->resume, r->used);
     r->saved = r->begun = true;
     fitstate_close(s);
-    fitrun_adopt(r, true);
+    fitjob_adopt(r, true);
 }

@@ -3,7 +3,7 @@
 #ifndef FITRESUME_H
 #define FITRESUME_H
 
-#include "tools/fitrun.h"
+#include "tools/fitjob.h"
 
 /* From now on SIGINT and SIGTERM set fitrows_stop; a second one ends the program at once. */
 void fitresume_catch(void);

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/fitrun.h"
-#include "files/rowsfile.h"
 #include "ground/mem.h"
-#include "kinds/adopt.h"
 #include "kinds/resample.h"
 #include "maths/cosine.h"
-#include "maths/vec.h"
 #include "tools/fitresume.h"
 #include "tools/saetool.h"
 
@@ -13,86 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- jobs ---- */
-
-const char *fitrun_name(const struct fit_run *r, const struct fit_job *j)
-{
-    static char name[80];
-    snprintf(name, sizeof name, "--l1 %.60s: ", j->word);
-    return r->jobs > 1 ? name : "";
-}
-
-static size_t alive(const struct fit_run *r)
-{
-    size_t n = 0;
-    for (size_t j = 0; j < r->jobs; j++)
-        n += r->job[j].fit != NULL;
-    return n;
-}
-
-void fitrun_fail(struct fit_run *r, struct fit_job *j)
-{
-    j->failed = mem_string(err_text());
-    fit_free(j->fit);
-    j->fit = NULL;
-    if (!alive(r)) {
-        if (r->saved)
-            err_data("%s%s (%s has the last state)", fitrun_name(r, j), j->failed,
-                     r->checkpoint ? r->checkpoint : r->resume);
-        else
-            err_data("%s%s", fitrun_name(r, j), j->failed);
-        tool_die();
-    }
-    tool_warn("%s%s; the other fits go on", fitrun_name(r, j), j->failed);
-}
-
-/* ---- where it begins ---- */
-
-static void keep_start(struct fit_run *r, const float *rows, size_t n, size_t d)
-{
-    r->start = mem_align(n * d, sizeof *r->start);
-    r->starts = n;
-    memcpy(r->start, rows, n * d * sizeof *rows);
-    for (size_t i = 0; i < n; i++)
-        vec_normalise(r->start + i * d, d, 1e-30f);
-}
-
-static void check_start(const struct fit_run *r, size_t n, const struct fit_options *f)
-{
-    if (n > f->d_sae)
-        tool_die_data("%s: %zu rows to begin from, but only %zu features: give --d-sae %zu", r->init, n, f->d_sae, n);
-}
-
-void fitrun_adopt(struct fit_run *r, bool resumed)
-{
-    size_t first = 0;
-    while (!r->job[first].fit)          /* one of those that have not ended */
-        first++;
-    const struct fit_options *f = &r->job[first].fit->o;
-    if (!r->init)
-        return;
-    if (rowsfile_names(r->init)) {
-        size_t n;
-        float *rows = rowsfile_load(r->init, f->d_model, &n);
-        if (!rows)
-            tool_die();
-        check_start(r, n, f);
-        for (size_t j = 0; !resumed && j < r->jobs; j++)
-            fit_adopt_rows(r->job[j].fit, rows, n);
-        keep_start(r, rows, n, f->d_model);
-        free(rows);
-        return;
-    }
-    struct sae *sae = tool_sae(r->init);
-    if (sae->d_model != f->d_model)
-        tool_die_data("%s: a dictionary of rows %zu wide, the rows are %zu wide", r->init, sae->d_model, f->d_model);
-    check_start(r, sae->d_sae, f);
-    for (size_t j = 0; !resumed && j < r->jobs; j++)
-        fit_adopt_sae(r->job[j].fit, sae);
-    keep_start(r, sae->w_dec, sae->d_sae, f->d_model);
-    sae_free(sae);
-}
 
 /* How far a dictionary has gone from where it began. */
 static void say_start(const struct fit_run *r, const struct fit_job *j, const struct sae *sae)
@@ -105,7 +22,7 @@ static void say_start(const struct fit_run *r, const struct fit_job *j, const st
     for (size_t i = 0; i < r->starts; i++)
         sum += stats.nearest[i].item[0].key;
     cosine_free(&stats, r->starts);
-    tool_note("%sMMCS of what %s gave to the result: %.4f", fitrun_name(r, j), r->init, sum / (double)r->starts);
+    tool_note("%sMMCS of what %s gave to the result: %.4f", fitjob_name(r, j), r->init, sum / (double)r->starts);
 }
 
 /* ---- the work ---- */
@@ -119,7 +36,7 @@ static void begin(struct fit_run *r)
         if (fit_begin(r->job[j].fit, first, n))
             tool_die();
     }
-    fitrun_adopt(r, false);
+    fitjob_adopt(r, false);
     r->begun = true;
 }
 
@@ -131,7 +48,7 @@ static void show_progress(const struct fit_run *r)
             continue;
         struct fit_report m = fit_tally_report(&r->job[j].fit->tally, r->job[j].fit->o.dead_window);
         at += (size_t)snprintf(remark + at, sizeof remark - at, "%s%sloss %.4g, L0 %.1f, FVU %.3f, dead %zu",
-                               at ? "; " : "", fitrun_name(r, &r->job[j]), m.loss, m.l0, m.fvu, m.dead);
+                               at ? "; " : "", fitjob_name(r, &r->job[j]), m.loss, m.l0, m.fvu, m.dead);
     }
     tool_progress(r->used, r->total, remark);
 }
@@ -144,9 +61,9 @@ static void resample(struct fit_run *r, struct fit_job *j)
         return;
     struct resampled e = fit_resample(j->fit, x, n);
     tool_note("%sstep %" PRIu64 ": %zu dead features, %zu of them resampled from %zu rows, whose mean loss was %.6g",
-              fitrun_name(r, j), j->fit->step, e.dead, e.n, e.rows, e.before);
+              fitjob_name(r, j), j->fit->step, e.dead, e.n, e.rows, e.before);
     for (size_t k = 0; k < e.n; k++)
-        tool_note("%sresampled feature %" PRIu32 " as row %zu of the buffer, loss %.6g", fitrun_name(r, j),
+        tool_note("%sresampled feature %" PRIu32 " as row %zu of the buffer, loss %.6g", fitjob_name(r, j),
                   e.feature[k], e.row[k], e.loss[k]);
     resampled_free(&e);
 }
@@ -154,7 +71,7 @@ static void resample(struct fit_run *r, struct fit_job *j)
 static void step(struct fit_run *r, struct fit_job *j, const float *x, size_t n)
 {
     if (fit_step(j->fit, x, n)) {
-        fitrun_fail(r, j);
+        fitjob_fail(r, j);
         return;
     }
     if (fit_resample_due(j->fit))
@@ -222,17 +139,17 @@ static void say_end(const struct fit_run *r, const struct fit_job *j)
     const struct fit_report *last = &j->log.last;
     double nothing = last->fvu > 0 ? last->mse * (double)j->fit->o.d_model / last->fvu : 0;
     if (last->rows && last->l0 == 0)
-        tool_warn("%snote: no feature fires any more: lower --l1, or --lr", fitrun_name(r, j));
+        tool_warn("%snote: no feature fires any more: lower --l1, or --lr", fitjob_name(r, j));
     else if (last->rows && last->fvu >= 1)
         tool_warn("%snote: FVU %.3g, worse than the mean row would do: lower --l1, or fit on more rows",
-                  fitrun_name(r, j), last->fvu);
+                  fitjob_name(r, j), last->fvu);
     else if (last->rows && j->fit->o.recon == 1 && nothing > 0 && last->loss > 2 * nothing)
         tool_warn("%snote: loss %.3g, where no features at all would have %.3g: lower --l1, or fit on more rows",
-                  fitrun_name(r, j), last->loss, nothing);
+                  fitjob_name(r, j), last->loss, nothing);
     if (r->eval && !opt.quiet) {
         struct fit_report held = fitlog_evaluate(j->fit, r->eval);
         tool_warn("%sheld-out rows: loss %.6g, mse %.6g, FVU %.4f, L0 %.1f, dead %zu (in none of %" PRIu64 ")",
-                  fitrun_name(r, j), held.loss, held.mse, held.fvu, held.l0, held.dead, held.rows);
+                  fitjob_name(r, j), held.loss, held.mse, held.fvu, held.l0, held.dead, held.rows);
     }
 }
 
@@ -241,7 +158,7 @@ static void finish(struct fit_run *r, struct fit_job *j, char **inputs, size_t n
 {
     struct sae *sae = fit_export(j->fit);
     if (!sae) {
-        fitrun_fail(r, j);
+        fitjob_fail(r, j);
         return;
     }
     describe(r, sae, j, inputs, n);

@@ -7,50 +7,9 @@
 #ifndef FITRUN_H
 #define FITRUN_H
 
-#include "data/shuffle.h"
-#include "kinds/fit.h"
-#include "tools/fitlog.h"
-#include "tools/fitrows.h"
-
-/* One fit of those that share the rows. */
-struct fit_job {
-    double l1;                  /* as given, in --l1-units */
-    char *word;                 /* the same, spelled as on the command line */
-    char *output, *log_path;
-    struct fit_options options;
-    struct fit *fit;            /* NULL: not begun, or ended early, and why: */
-    char *failed;
-    struct fitlog log;
-};
-
-struct fit_run {
-    /* ---- set by the caller ---- */
-    struct fitrows src;
-    struct fit_job *job;
-    size_t jobs;
-    size_t batch, buffer;
-    uint64_t log_every, every, total;       /* total: rows there will be, 0: not known */
-    const char *eval, *init, *checkpoint, *resume;
-    const char *command;        /* as given, quoted for a shell */
-    struct opt_reals *l1;       /* the option: narrowed to the fit's own while its history is written */
-
-    /* ---- the run ---- */
-    struct shuffle *rows;
-    uint64_t used;              /* rows so far */
-    uint32_t crc;               /* of those used, in their order */
-    bool begun, saved;          /* there is something to save; a checkpoint of it is there */
-    float *start;               /* (starts, d_model) unit decoder rows that init gave, NULL for none */
-    size_t starts;
-};
+#include "tools/fitjob.h"
 
 /* Do it all; inputs (n): operands, for the history. Returns the exit status of main(). */
 int fitrun(struct fit_run *r, char **inputs, size_t n);
-
-/* "--l1 0.3: " before what is said of a job among several, "" for a single one. */
-const char *fitrun_name(const struct fit_run *r, const struct fit_job *j);
-/* A fit cannot go on, for the reason that stands in err: with it ends the program, unless there are others. */
-void fitrun_fail(struct fit_run *r, struct fit_job *j);
-/* Set what --init gives; resumed: only remember it, for the comparison at the end. */
-void fitrun_adopt(struct fit_run *r, bool resumed);
 
 #endif
