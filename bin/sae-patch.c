@@ -10,6 +10,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ground/mem.h"
 #include "tools/edit.h"
+#include "tools/lookahead.h"
 #include "tools/saetool.h"
 
 #include <stdlib.h>
@@ -75,11 +76,11 @@ static void patch(struct work *w, const struct batch *b, const struct batch *nex
 
 static void patch_all(struct work *w)
 {
-    struct where_ahead ahead = { .in = w->in, .look = w->edits.last };
+    struct lookahead ahead = { .in = w->in, .look = w->edits.last };
     const struct batch *b, *next;
-    while (where_ahead(&ahead, &b, &next))
+    while (lookahead_next(&ahead, &b, &next))
         patch(w, b, next);
-    where_ahead_free(&ahead);
+    lookahead_free(&ahead);
     if (edits_end(&w->edits))
         tool_die();
 }

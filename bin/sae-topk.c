@@ -10,6 +10,7 @@
 #include "maths/topk.h"
 #include "tools/labels.h"
 #include "tools/logitlist.h"
+#include "tools/lookahead.h"
 #include "tools/saetool.h"
 #include "tools/table.h"
 #include "tools/tokenstat.h"
@@ -375,8 +376,8 @@ static void read_all(struct stream_in *in)
     uint64_t section = 0;
     const struct batch *b, *next;
     where_options(&where, o.where, NULL);
-    struct where_ahead ahead = { .in = in, .look = where.last };
-    while (where_ahead(&ahead, &b, &next)) {
+    struct lookahead ahead = { .in = in, .look = where.last };
+    while (lookahead_next(&ahead, &b, &next)) {
         if (b->section != section)
             end_section();
         section = b->section;
@@ -386,7 +387,7 @@ static void read_all(struct stream_in *in)
         }
     }
     end_section();
-    where_ahead_free(&ahead);
+    lookahead_free(&ahead);
     where_free(&where);
 }
 

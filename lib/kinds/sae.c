@@ -50,6 +50,11 @@ void sae_free(struct sae *s)
     free(s);
 }
 
+const char *sae_digest(const struct sae *s)
+{
+    return json_string_value(json_object_get(s->meta, "digest"));
+}
+
 struct encode {
     struct sae *s;
     const float *x;

@@ -39,6 +39,8 @@ struct sae {
 /* A dictionary of zeros with the tensors its kind saves, no metadata, scale 1. Never NULL; sae_free() it. */
 struct sae *sae_new(const struct kind *kind, size_t d_model, size_t d_sae);
 void sae_free(struct sae *s);
+/* The digest of the file it was read from; NULL when there is none. */
+const char *sae_digest(const struct sae *s);
 
 /* Codes of n rows x (n, d_model), into out (reset first). Every value is pi computed by vec_dot in f32; sgemm only
  * finds candidates, within a rigorous bound of its rounding error, so the codes depend on neither batch, BLAS nor

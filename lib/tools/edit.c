@@ -197,7 +197,8 @@ static int go_along(const struct reading *r, enum stream_kind kind)
     e->stream = mem_grow(e->stream, &e->stream_cap, e->streams + 1, sizeof *e->stream);
     r->edit->stream = e->streams++;
     struct pairing *p = &e->stream[r->edit->stream];
-    return kind == STREAM_CODES ? pairing_open_codes(p, r->file, e->sae) : pairing_open(p, r->file, kind, e->sae->d_model);
+    return kind == STREAM_CODES ? pairing_open_codes(p, r->file, e->sae->d_sae, sae_digest(e->sae))
+                                : pairing_open(p, r->file, kind, e->sae->d_model);
 }
 
 static int do_copy(const struct reading *r)

@@ -23,20 +23,19 @@ int pairing_open(struct pairing *p, const char *path, enum stream_kind kind, siz
     return 0;
 }
 
-int pairing_whose(const json_t *head, const struct sae *s)
+int pairing_whose(const json_t *head, const char *digest)
 {
     const char *theirs = json_string_value(json_object_get(json_object_get(head, "sae"), "sha"));
-    const char *ours = json_string_value(json_object_get(s->meta, "digest"));
-    if (theirs && ours && *theirs && *ours && strcmp(theirs, ours))
-        return err_data("codes of another dictionary (%.16s..., this one is %.16s...)", theirs, ours);
+    if (theirs && digest && *theirs && *digest && strcmp(theirs, digest))
+        return err_data("codes of another dictionary (%.16s..., this one is %.16s...)", theirs, digest);
     return 0;
 }
 
-int pairing_open_codes(struct pairing *p, const char *path, const struct sae *s)
+int pairing_open_codes(struct pairing *p, const char *path, size_t d, const char *digest)
 {
-    if (pairing_open(p, path, STREAM_CODES, s->d_sae))
+    if (pairing_open(p, path, STREAM_CODES, d))
         return -1;
-    return pairing_whose(p->in->head, s) ? err_in(path) : 0;
+    return pairing_whose(p->in->head, digest) ? err_in(path) : 0;
 }
 
 /* Both headers name their hook, and not the same one. */

@@ -7,7 +7,7 @@
 #define PAIRING_H
 
 #include "data/stream.h"
-#include "kinds/sae.h"
+#include "maths/sparse.h"
 
 struct pairing {
     char *path;
@@ -21,10 +21,11 @@ struct pairing {
 
 /* Open path, which must hold rows of this kind and width. Returns 0, or -1 and a sentence (with the name). */
 int pairing_open(struct pairing *p, const char *path, enum stream_kind kind, size_t d) ERR_CHECKED;
-/* Open codes of dictionary s: of its width and, where both say whose they are, of it and of no other. */
-int pairing_open_codes(struct pairing *p, const char *path, const struct sae *s) ERR_CHECKED;
-/* Are the codes of a stream with this header those of s, as far as both say so? 0, or -1 and a sentence. */
-int pairing_whose(const json_t *head, const struct sae *s) ERR_CHECKED;
+/* Open codes of the dictionary of this digest (NULL: not known): d features wide and, where both say whose they are, of it
+ * and of no other. */
+int pairing_open_codes(struct pairing *p, const char *path, size_t d, const char *digest) ERR_CHECKED;
+/* Are the codes of a stream with this header those of that dictionary, as far as both say so? 0, or -1 and a sentence. */
+int pairing_whose(const json_t *head, const char *digest) ERR_CHECKED;
 /* Fetch the rows that go with those of b, whose stream has the header b->head where it is known. -1 and a sentence when
  * they are rows of another hook, or of other documents, contexts or positions, or too few. */
 int pairing_rows(struct pairing *p, const struct batch *b) ERR_CHECKED;

@@ -2,6 +2,7 @@
 #include "tools/statrows.h"
 #include "ground/io.h"
 #include "ground/mem.h"
+#include "tools/lookahead.h"
 #include "tools/pairing.h"
 #include "tools/saetool.h"
 
@@ -102,7 +103,7 @@ static void check(const struct statrows_of *of, const struct stream_in *in)
         return;
     tool_want(in, in->kind, in->kind == STREAM_ACTS ? of->sae->d_model : of->sae->d_sae, of->path);
     tool_sae_fits(of->sae, in);
-    if (in->kind == STREAM_CODES && pairing_whose(in->head, of->sae)) {
+    if (in->kind == STREAM_CODES && pairing_whose(in->head, sae_digest(of->sae))) {
         err_in(stream_name(in));
         tool_die();
     }
@@ -124,7 +125,8 @@ static void begin(struct reading *r, const struct stream_in *in)
         }
         of->rows = measure_new(&what);
     }
-    if ((r->how->coded && pairing_open_codes(&r->coded, r->how->coded, r->of->sae)) ||
+    const struct sae *sae = r->of->sae;
+    if ((r->how->coded && pairing_open_codes(&r->coded, r->how->coded, sae->d_sae, sae_digest(sae))) ||
         (r->how->codes && pairing_open(&r->truth, r->how->codes, STREAM_CODES, r->of->truths)))
         tool_die();
 }
@@ -145,7 +147,7 @@ static void end(struct reading *r)
 void statrows_read(const struct statrows *how, struct statrows_of *of, size_t n, struct stream_in *in)
 {
     struct reading r = { .how = how, .of = of, .n = n, .width = in->kind == STREAM_ACTS ? in->d : 0 };
-    struct where_ahead ahead = { .in = in, .look = how->where.last };
+    struct lookahead ahead = { .in = in, .look = how->where.last };
     const struct batch *b, *next;
     size_t widest = in->d;
     begin(&r, in);
@@ -155,7 +157,7 @@ void statrows_read(const struct statrows *how, struct statrows_of *of, size_t n,
     r.chosen = mem_alloc(in->most, sizeof *r.chosen);
     r.x = mem_align(in->most * r.width, sizeof *r.x);
     r.x_hat = mem_align(in->most * r.width, sizeof *r.x_hat);
-    while (where_ahead(&ahead, &b, &next)) {
+    while (lookahead_next(&ahead, &b, &next)) {
         ssize_t chosen = where_rows(&how->where, b, next, r.chosen);
         if (chosen < 0) {
             err_in(stream_name(in));
@@ -163,7 +165,7 @@ void statrows_read(const struct statrows *how, struct statrows_of *of, size_t n,
         }
         add_rows(&r, b, (size_t)chosen);
     }
-    where_ahead_free(&ahead);
+    lookahead_free(&ahead);
     end(&r);
     if (!of->rows->rows)
         tool_die_data("%s: a stream without rows%s", stream_name(in), in->total_rows ? " of those asked for" : "");

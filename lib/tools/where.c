@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/where.h"
-#include "data/pick.h"
 #include "ground/hex.h"
 #include "ground/mem.h"
 #include "ground/opt.h"
-#include "tools/tool.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -248,35 +246,4 @@ bool where_place(const struct where *w, size_t pos, bool last)
         if (!whole_is(&w->test[k], (int64_t)pos))
             return false;
     return last || !w->last;
-}
-
-/* ---- looking ahead ---- */
-
-bool where_ahead(struct where_ahead *a, const struct batch **b, const struct batch **next)
-{
-    struct batch read;
-    *b = &a->now;
-    *next = NULL;
-    if (!a->look)
-        return tool_next(a->in, &a->now);
-    if (a->held)
-        batch_unkeep(&a->now);
-    else if (tool_next(a->in, &read))
-        batch_keep(&a->then, &read), a->have = true;
-    a->held = a->have;
-    if (!a->have)
-        return false;
-    a->now = a->then;
-    if ((a->have = tool_next(a->in, &read)))
-        batch_keep(&a->then, &read), *next = &a->then;
-    return true;
-}
-
-void where_ahead_free(struct where_ahead *a)
-{
-    if (a->held)
-        batch_unkeep(&a->now);
-    if (a->have)
-        batch_unkeep(&a->then);
-    *a = (struct where_ahead){ .in = NULL };
 }

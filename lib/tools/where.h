@@ -62,17 +62,4 @@ bool where_place(const struct where *w, size_t pos, bool last);
 /* The bytes of a printed text; *len of them, and a zero byte. free() them. */
 char *where_bytes(const char *printed, size_t *len);
 
-/* A stream read with the batch behind the one in hand in sight, where `last` must know it. */
-struct where_ahead {
-    struct stream_in *in;               /* the caller's */
-    bool look;                          /* is the next batch wanted? */
-    struct batch now, then;             /* private, as is the rest */
-    bool have, held;
-};
-
-/* The next batch of a->in into *b, and the one behind it into *next, NULL at the end or when it is not wanted; both
- * borrowed until the next call. False at the end. Dies as tool_next() does. */
-bool where_ahead(struct where_ahead *a, const struct batch **b, const struct batch **next);
-void where_ahead_free(struct where_ahead *a);
-
 #endif
