@@ -39,10 +39,9 @@ sub table {
     return [ map { my %row; @row{@name} = split /\t/, $_, -1; \%row } @line ];
 }
 
-sub summary {
-    my %value = map { my ($k, $v) = split /\t/, $_, -1; $k => $v } split /\n/, runs('act-splice', '--summary', @_);
-    return \%value;
-}
+sub pairs { return { map { my ($k, $v) = split /\t/, $_, -1; $k => $v } split /\n/, $_[0] } }
+sub summary { return pairs(runs('act-splice', '--summary', @_)) }
+sub summary_of { return pairs(runs('sh', '-c', $_[0])) }
 
 # Rows at a hook of all contexts, BOS left out, as ModelRef computes them; and a stream of such rows with the header of one
 # that act-dump wrote.
@@ -192,7 +191,17 @@ is($wrong, 0, '--predictions: the most likely next tokens and their probabilitie
 is(join(' ', sort keys %{ $likely->[0] }), 'ctx doc down kl next_clean next_spliced nll_clean nll_spliced pos text tok up', 'beside -k');
 my @objects = map { JSON::PP->new->decode($_) } split /\n/, runs(qw(act-splice -m neox --json --predictions 300 -p), $h1, 'one.saes');
 is(join(' ', map { scalar @{ $_->{next_clean} } } @objects[ 0, 1 ]), '270 270', '--json: a list, of no more than there are');
-is(join(' ', (map { /\A\d+:[^:]+:/ ? () : $_ } @{ $objects[0]{next_spliced} })), '', 'of number, probability and text');
+{
+    my ($same, $n) = (0, 0);
+    for (@objects) {
+        my ($first, $tok, $p) = ($_->{next_clean}[0], split /:/, $likely->[ $n++ ]{next_clean});
+        $same++ if join(' ', sort keys %$first) eq 'p text tok' && $first->{tok} == $tok && abs($first->{p} - $p) < 1e-5 * $p;
+    }
+    ok($n > 10 && $same == $n, 'of objects, whose numbers are those of the table');
+    my ($object) = map { JSON::PP->new->decode($_) } split /\n/, runs(qw(act-splice -m neox --json -k 2 -p), $h1, 'one.saes');
+    is(join(' ', map { "$_->{tok}:" . sprintf '%+.6g', $_->{change} } @{ $object->{up} }),
+        join(' ', map { join ':', (split /:/)[ 0, 1 ] } (split / /, $moved->[0]{up})[ 0, 1 ]), '-k too');
+}
 misuse(2, qr/--predictions adds columns .* not with --summary/, qw(act-splice -m neox --summary --predictions 3 -p), $h1, 'one.saes');
 
 runs(qw(act-splice -m neox --logits -o l.saes -p), $h1, 'one.saes');
@@ -249,6 +258,8 @@ misuse(3, qr/nan\.npy: holds a value that is not finite/, qw(act-splice -m neox 
 npy_write('pair.npy', '<f4', [ 2, scalar @$centre ], [ (1) x (2 * @$centre) ]);
 misuse(3, qr/pair\.npy: 2 vectors where one is wanted/, qw(act-splice -m neox --summary --mean pair.npy -p), $h1, 'one.saes');
 check_summary('--summary --mean STREAM', summary(qw(-m neox --mean a.saes -p), $h1, 'one.saes'), $h1, $want, $centre);
+check_summary('--mean of a pipe', summary_of("cat a.saes | act-splice --summary -m neox --mean /dev/stdin -p $h1 one.saes"), $h1,
+    $want, $centre);
 my ($code, $out, $err) = tool('sh', '-c', "act-splice -m neox --summary -p $h1 < one.saes");
 ok($code == 0 && $err =~ /\A[^\n]*note: no ablation to the mean[^\n]*\n\z/ && $out =~ /^ce_mean\t\nrecovered_zero\t\S+\nrecovered_mean\t\n/m,
     'a pipe has no mean unless one is given');
