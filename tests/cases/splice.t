@@ -215,6 +215,23 @@ runs(qw(act-dump -q -m neox -p), $h1, @dump, qw(-o a.saes ids.txt));
 runs(qw(act-splice -m neox --logits -o l.saes -p), $h1, 'a.saes');
 is_deeply(stream_read('l.saes')->[0]{x}, stream_read('d.saes')->[0]{x}, "of unedited rows: act-dump's, bit for bit");
 
+# Text columns of one's own go along; where the stream has no row there is nothing.
+{
+    my $from = stream_read('a.saes')->[0];
+    my @label = map {; "doc $from->{doc}[$_] token $_" } 0 .. $from->{rows} - 1;
+    my %at = map {; "$from->{ctx}[$_] $from->{pos}[$_]" => $_ } 0 .. $#label;
+    my @kept = grep { $from->{pos}[$_] != 4 } 0 .. $#label;
+    stream_write('f.saes', 'acts', $from->{header}{d}, [ @{ $from->{x} }[@kept] ], batch => 5, header => $from->{header},
+        fields => { label => [ @label[@kept] ], note => [ map { '' } @kept ] }, map { $_ => [ @{ $from->{$_} }[@kept] ] } qw(doc ctx pos tok));
+    for (['--logits'], [qw(--dump blocks.1.hook_resid_post)], [qw(--grad nll)]) {
+        runs(qw(act-splice -m neox --ids ids.txt -o fields.saes), @$_, '-p', $h1, 'f.saes');
+        my $s = stream_read('fields.saes')->[0];
+        my @want = map { $s->{pos}[$_] == 4 ? '' : $label[ $at{"$s->{ctx}[$_] $s->{pos}[$_]"} ] } 0 .. $s->{rows} - 1;
+        is_deeply($s->{fields}, { label => \@want, note => [ map { '' } @want ] }, "@$_: with their text columns");
+        cmp_ok(scalar(grep { $_ eq '' } @want), $_->[0] eq '--grad' ? '==' : '>', 0, 'where there is no row, none');
+    }
+}
+
 # ---- the summary ----
 
 sub mean { return sum(@_) / @_ }
