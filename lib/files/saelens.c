@@ -179,7 +179,9 @@ static struct sae *make(const json_t *json, const struct safetensors *file)
 static int check_directory(const char *dir)
 {
     static const struct { const char *file, *words; } others[] = {
-        { "sae.safetensors", "EleutherAI's sparsify" }, { "ae.pt", "dictionary_learning" }, { "params.npz", "Gemma Scope" },
+        { "sae.safetensors", "EleutherAI's sparsify" },
+        { "ae.pt", "dictionary_learning" },
+        { "params.npz", "Gemma Scope" },
     };
     char *weights = mem_format("%s/sae_weights.safetensors", dir);
     const char *words = NULL;
@@ -189,8 +191,7 @@ static int check_directory(const char *dir)
         free(path);
     }
     free(weights);
-    return words ? err_data("%s: a directory of %s, which this release does not read; of directories it reads SAELens's",
-                            dir, words) : 0;
+    return words ? err_data("%s: a directory of %s, which this release does not read; it reads SAELens's", dir, words) : 0;
 }
 
 struct sae *saelens_load(const char *dir)

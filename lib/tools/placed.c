@@ -57,8 +57,8 @@ static uint32_t *places(const struct splice_group *g, const size_t *at, const si
     return column;
 }
 
-void placed_put(struct stream_out *out, const struct stream_in *in, const struct splice_group *g, const struct tokenizer *t,
-                const size_t *at, const size_t *context, size_t n, const float *x, size_t width)
+void placed_put(struct stream_out *out, const struct stream_in *in, const struct splice_group *g,
+                const struct tokenizer *t, const size_t *at, const size_t *context, size_t n, const float *x, size_t width)
 {
     static const char *const names[] = { "doc", "ctx", "pos", "tok" };
     struct batch b = { .n = n }, from = { .section = g->section, .head = g->head };

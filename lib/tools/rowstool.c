@@ -60,7 +60,8 @@ static void write_pieces(struct stream_out *out, const struct stream_in *in, siz
     g.first = lo;
     par_for(hi - lo, run_piece, NULL);
     for (size_t r = 0; r < rows; r += at_once)
-        placed_put(out, in, group, g.tokenizer, at + r, context + r, rows - r < at_once ? rows - r : at_once, g.x + r * width, width);
+        placed_put(out, in, group, g.tokenizer, at + r, context + r, rows - r < at_once ? rows - r : at_once,
+                   g.x + r * width, width);
     free(at);
     free(context);
 }

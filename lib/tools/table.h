@@ -33,8 +33,8 @@ void table_empty(struct table *t);
  * blanks in an item are \x20; in JSON it is an array. */
 void table_list(struct table *t);
 void table_list_end(struct table *t);
-/* With --json only, an item of a list that is an object: the cells up to table_object_end() are its members, called names[0]
- * and so on. */
+/* With --json only, an item of a list that is an object: the cells up to table_object_end() are its members, called
+ * names[0] and so on. */
 void table_object(struct table *t, const char *const *names);
 void table_object_end(struct table *t);
 
