@@ -58,7 +58,8 @@ $(BUILD)/completions/_saetools: lib/shell/completion.zsh $(BUILD)/completions/op
 DEPS     := gcc libc6-dev make pkg-config libopenblas-dev libzstd-dev libmsgpack-dev libjansson-dev libutf8proc-dev \
             libdeflate-dev nettle-dev perl zstd parallel mandoc
 DEPS_DEV := clang clang-format clang-tidy libclang-rt-14-dev gnuplot-nox zsh man-db valgrind linux-perf universal-ctags
-INSTALL_DEPS = missing=; for p in $(1); do \
+INSTALL_DEPS = command -v dpkg-query > /dev/null || { echo "deps: the names are Debian's: install what is called there $(1)" >&2; exit 1; }; \
+	missing=; for p in $(1); do \
 	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then echo "deps: all there"; \
 	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \

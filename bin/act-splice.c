@@ -145,9 +145,9 @@ static void choose_tokens(struct scores *s, const struct splice_group *g)
 
 /* ---- means ---- */
 
-static float *mean_of_stream(const char *path, const struct lm_hook *hook)
+static float *mean_of_stream(struct io_in *io, const struct lm_hook *hook)
 {
-    struct stream_in *in = stream_open(path);
+    struct stream_in *in = stream_read(io);
     struct batch b;
     if (!in)
         tool_die();
@@ -177,8 +177,10 @@ static float *mean_of(const char *path, const struct lm_hook *hook)
     float *row = array ? rowsfile_read_vector(in, hook->width) : NULL;
     if (n < 0 || (array && !row))
         tool_die();
+    if (!array)
+        return mean_of_stream(in, hook);
     io_close(in);
-    return array ? row : mean_of_stream(path, hook);
+    return row;
 }
 
 static void load_mean(const char *word)
@@ -364,24 +366,38 @@ static const uint8_t *text_of(const struct splice_group *g, size_t i, size_t *le
     return bytes;
 }
 
-/* A list of tokens, each with a number: "262:+1.5:\x20the 13:+0.25:." */
+/* "262:+1.5:\x20the" */
+static void token_word(struct table *t, uint32_t tok, bool sign, double by, const uint8_t *bytes, size_t len)
+{
+    struct text word = { .s = NULL };
+    char number[48];
+    snprintf(number, sizeof number, sign ? "%u:%+.6g:" : "%u:%.6g:", tok, by);
+    text_plain(&word, number);
+    text_bytes(&word, bytes, len);
+    table_bytes(t, word.s, word.n);
+    free(word.s);
+}
+
+/* A list of tokens, each with a number: by how much its logit moved (sign), or its probability. */
 static void tokens_cell(struct table *t, bool sign, const uint32_t *tok, const float *by, size_t n)
 {
-    struct text item = { .s = NULL };
+    const char *const names[] = { "tok", "text", sign ? "change" : "p" };
     table_list(t);
     for (size_t i = 0; i < n; i++) {
-        char number[48];
         size_t len = 0;
         const uint8_t *bytes = tokenizer ? tokenizer_text(tokenizer, tok[i], &len) : NULL;
-        item.n = 0;
-        snprintf(number, sizeof number, sign ? "%u:%+.6g:" : "%u:%.6g:", tok[i], (double)by[i]);
-        text_plain(&item, number);
-        if (bytes)
-            text_bytes(&item, bytes, len);
-        table_bytes(t, item.s, item.n);
+        len = bytes ? len : 0;
+        if (!opt.json) {
+            token_word(t, tok[i], sign, (double)by[i], bytes, len);
+            continue;
+        }
+        table_object(t, names);
+        table_count(t, tok[i]);
+        table_bytes(t, bytes, len);
+        table_real(t, (double)by[i]);
+        table_object_end(t);
     }
     table_list_end(t);
-    free(item.s);
 }
 
 static void print_token(struct table *t, const struct scores *s, const struct splice_group *g, size_t c, size_t i)

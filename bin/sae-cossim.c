@@ -29,8 +29,8 @@ static const struct opt table_of_options[] = {
     { OPT_FLAG, .name = "encoder", .var = &o.encoder, .help = "encoder rows (of W_enc transposed), not decoder rows" },
     { OPT_FLAG, .name = "neurons", .var = &o.neurons, .help = "against the neuron basis instead of B" },
     { .type = OPT_GROUP, .help = "What to print" },
-    { OPT_STRING, .letter = 'k', .name = "ranks", .var = &o.ranks, .arg = "LIST", .help = "the K-th largest cosine of each "
-      "feature and which feature it is with: numbers and ranges LO-HI", .shown = "1, with -f 1-10" },
+    { OPT_STRING, .letter = 'k', .name = "ranks", .var = &o.ranks, .arg = "LIST", .help = "ranks of each feature's "
+      "cosines and the features they are with, 1 the largest: numbers and ranges LO-HI, as 1-5", .shown = "1, with -f 1-10" },
     { OPT_STRING, .letter = 'f', .name = "features", .var = &o.features, .arg = "LIST", .help = "only these features of A, in "
       "this order, a line a rank", .shown = "all" },
     { OPT_FLAG, .name = "long", .var = &o.lines, .help = "a line a rank instead of two columns a rank" },

@@ -554,8 +554,10 @@ static struct fit_job *make_jobs(const struct fit_options *f, size_t jobs)
         job[j].options = own;
         try_file(job[j].output);
     }
-    if (o.checkpoint)
+    if (o.checkpoint) {
         try_file(o.checkpoint);
+        tool_left_part(o.checkpoint);
+    }
     return job;
 }
 

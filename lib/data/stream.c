@@ -308,11 +308,8 @@ static int read_first(struct stream_in *s)
     return 0;
 }
 
-struct stream_in *stream_open(const char *path)
+struct stream_in *stream_read(struct io_in *io)
 {
-    struct io_in *io = io_open(path);
-    if (!io)
-        return NULL;
     struct stream_in *s = mem_zero(1, sizeof *s);
     s->io = io;
     s->private = mem_zero(1, sizeof *s->private);
@@ -321,6 +318,12 @@ struct stream_in *stream_open(const char *path)
         return NULL;
     }
     return s;
+}
+
+struct stream_in *stream_open(const char *path)
+{
+    struct io_in *io = io_open(path);
+    return io ? stream_read(io) : NULL;
 }
 
 void stream_close(struct stream_in *s)

@@ -113,6 +113,8 @@ struct stream_in {
 
 /* Open a stream and read its first header. path as io_open(). NULL and a sentence (with the name). */
 struct stream_in *stream_open(const char *path);
+/* The same on an input of which nothing has been read yet; taken over, and closed on failure. */
+struct stream_in *stream_read(struct io_in *io);
 /* The next rows: 1, 0 at the end of the last section, -1 and a sentence (with the name). Batches of 0 rows are not
  * handed out. */
 int stream_next(struct stream_in *s, struct batch *b) ERR_CHECKED;

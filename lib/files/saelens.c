@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CFG_BYTES = 4 << 20 };
 
@@ -175,8 +176,29 @@ static struct sae *make(const json_t *json, const struct safetensors *file)
     return s;
 }
 
+/* A directory that another program has filled is named for what it is. Returns 0 or -1. */
+static int check_directory(const char *dir)
+{
+    static const struct { const char *file, *words; } others[] = {
+        { "sae.safetensors", "EleutherAI's sparsify" },
+        { "ae.pt", "dictionary_learning" },
+        { "params.npz", "Gemma Scope" },
+    };
+    char *weights = mem_format("%s/sae_weights.safetensors", dir);
+    const char *words = NULL;
+    for (size_t i = 0; access(weights, F_OK) && i < sizeof others / sizeof *others && !words; i++) {
+        char *path = mem_format("%s/%s", dir, others[i].file);
+        words = access(path, F_OK) ? NULL : others[i].words;
+        free(path);
+    }
+    free(weights);
+    return words ? err_data("%s: a directory of %s, which this release does not read; it reads SAELens's", dir, words) : 0;
+}
+
 struct sae *saelens_load(const char *dir)
 {
+    if (check_directory(dir))
+        return NULL;
     char *cfg_path = mem_format("%s/cfg.json", dir), *weights = mem_format("%s/sae_weights.safetensors", dir);
     json_t *cfg = jsonfile_load(cfg_path, CFG_BYTES);
     struct safetensors *file = cfg ? safetensors_open(weights) : NULL;

@@ -183,6 +183,26 @@ struct stream_in *splice_stream(const struct splice *s, size_t i)
 
 /* ---- a context ---- */
 
+/* Room for tokens up to `end` in a field; those from `from` on have nothing. */
+static void reserve_field(struct splice_field *f, size_t from, size_t end)
+{
+    f->at = mem_grow(f->at, &f->at_cap, end, sizeof *f->at);
+    f->len = mem_grow(f->len, &f->len_cap, end, sizeof *f->len);
+    memset(f->len + from, 0, (end - from) * sizeof *f->len);
+}
+
+static void free_fields(struct splice_group *g)
+{
+    while (g->fields) {
+        struct splice_field *f = &g->field[--g->fields];
+        free(f->name);
+        free(f->ends);
+        free(f->at);
+        free(f->len);
+        *f = (struct splice_field){ .name = NULL };
+    }
+}
+
 /* Room for tokens up to `end`; new ones are not known, have no text and no row. */
 static void reserve_tokens(struct splice_group *g, size_t end)
 {
@@ -195,6 +215,8 @@ static void reserve_tokens(struct splice_group *g, size_t end)
     g->text_len = mem_grow(g->text_len, &g->len_cap, end, sizeof *g->text_len);
     memset(g->known + was, 0, (end - was) * sizeof *g->known);
     memset(g->text_len + was, 0, (end - was) * sizeof *g->text_len);
+    for (size_t i = 0; i < g->fields; i++)
+        reserve_field(&g->field[i], was, end);
     for (size_t i = 0; i < g->ports; i++) {
         struct splice_rows *r = &g->row[i];
         r->x = mem_grow(r->x, &r->x_cap, end * r->hook->width, sizeof *r->x);
@@ -223,17 +245,56 @@ static int learn_token(struct splice_group *g, const struct source *from, size_t
     return 0;
 }
 
+/* Append bytes to the text of the group; returns where they are. */
+static size_t add_text(struct splice_group *g, const uint8_t *bytes, size_t len)
+{
+    g->text = mem_grow(g->text, &g->text_cap, g->text_n + len, 1);
+    memcpy(g->text + g->text_n, bytes, len);
+    g->text_n += len;
+    return g->text_n - len;
+}
+
 static void take_text(struct splice_group *g, const struct source *from, size_t t)
 {
     size_t len;
     const uint8_t *bytes = batch_text(&from->b, from->at, &len);
     if (!len || g->text_len[t])
         return;
-    g->text = mem_grow(g->text, &g->text_cap, g->text_n + len, 1);
-    memcpy(g->text + g->text_n, bytes, len);
-    g->text_at[t] = g->text_n;
+    g->text_at[t] = add_text(g, bytes, len);
     g->text_len[t] = len;
-    g->text_n += len;
+}
+
+/* The field of that name, a new one where the group has none; NULL when there is no room for it. */
+static struct splice_field *field_named(struct splice_group *g, const char *name)
+{
+    for (size_t i = 0; i < g->fields; i++)
+        if (!strcmp(g->field[i].name, name))
+            return &g->field[i];
+    if (g->fields == SPLICE_FIELDS)
+        return err_data("more than %d text columns of one's own", SPLICE_FIELDS), NULL;
+    struct splice_field *f = &g->field[g->fields++];
+    f->name = mem_string(name);
+    f->ends = mem_format("%s_end", name);
+    reserve_field(f, 0, g->tokens);
+    return f;
+}
+
+/* What the row in hand says in text columns without a meaning here. */
+static int take_fields(struct splice_group *g, const struct source *from, size_t t)
+{
+    for (size_t i = 0; i < from->b.cols; i++) {
+        const struct column *c = &from->b.col[i];
+        size_t len;
+        if (c->rule != COLUMN_TEXT || column_reserved(c))
+            continue;
+        const uint8_t *bytes = column_text(&from->b, c, from->at, &len);
+        struct splice_field *f = field_named(g, c->name);
+        if (!f)
+            return err_in(stream_name(from->in));
+        f->at[t] = len ? add_text(g, bytes, len) : 0;
+        f->len[t] = len;
+    }
+    return 0;
 }
 
 static int unknown_token(const struct splice *s, const struct splice_group *g, size_t start, size_t t)
@@ -263,6 +324,8 @@ static int take_row(const struct splice *s, struct splice_group *g, size_t port,
     if (b->tok && learn_token(g, from, t, tok))
         return -1;
     take_text(g, from, t);
+    if (port == 0 && take_fields(g, from, t))
+        return -1;
     memcpy(r->x + t * width, b->x + from->at * width, width * sizeof *r->x);
     r->given[t] = true;
     from->at++;
@@ -410,6 +473,7 @@ static void begin_group(const struct splice *s, struct splice_group *g)
     g->section = lead->b.section;
     g->bos = json_is_integer(bos) ? json_integer_value(bos) : -1;
     g->contexts = g->tokens = g->pieces = g->text_n = 0;
+    free_fields(g);
     g->start = mem_grow(g->start, &g->start_cap, 1, sizeof *g->start);
     g->start[0] = 0;
 }
@@ -452,6 +516,7 @@ void splice_group_free(struct splice_group *g)
     free(g->text_at);
     free(g->text_len);
     free(g->text);
+    free_fields(g);
     free(g->piece);
     json_decref(g->head);
     *g = (struct splice_group){ .section = 0 };
@@ -469,6 +534,10 @@ static void move_tokens(struct splice_group *g, size_t to, size_t from, size_t n
     memmove(g->known + to, g->known + from, n * sizeof *g->known);
     memmove(g->text_at + to, g->text_at + from, n * sizeof *g->text_at);
     memmove(g->text_len + to, g->text_len + from, n * sizeof *g->text_len);
+    for (size_t i = 0; i < g->fields; i++) {
+        memmove(g->field[i].at + to, g->field[i].at + from, n * sizeof *g->field[i].at);
+        memmove(g->field[i].len + to, g->field[i].len + from, n * sizeof *g->field[i].len);
+    }
     for (size_t i = 0; i < g->ports; i++) {
         size_t width = g->row[i].hook->width;
         memmove(g->row[i].x + to * width, g->row[i].x + from * width, n * width * sizeof *g->row[i].x);
@@ -485,6 +554,8 @@ void splice_append(struct splice_group *g, const uint32_t *tok)
         g->tok[end] = tok[c];
         g->known[end] = true;
         g->text_len[end] = 0;
+        for (size_t i = 0; i < g->fields; i++)
+            g->field[i].len[end] = 0;
         for (size_t i = 0; i < g->ports; i++)
             g->row[i].given[end] = false;
     }

@@ -34,6 +34,15 @@ struct splice_rows {
     size_t x_cap, given_cap;
 };
 
+/* A text column of the first stream that has no meaning of its own here, such as the label of the documents. */
+struct splice_field {
+    char *name, *ends;                  /* and the name of the column of its ends */
+    size_t *at, *len;                   /* (tokens) bytes of the group's text; length 0: none, or no row */
+    size_t at_cap, len_cap;
+};
+
+enum { SPLICE_FIELDS = STREAM_COLUMNS / 2 - 4 };        /* so many fit beside doc, ctx, pos, tok, text and the rows */
+
 struct splice_piece {
     size_t first, count;                /* contexts of the group, for one forward pass on one thread */
 };
@@ -51,6 +60,8 @@ struct splice_group {
     size_t *text_at, *text_len;         /* (tokens) bytes of the first stream that has text there; length 0: none */
     uint8_t *text;
     size_t text_n;
+    size_t fields;
+    struct splice_field field[SPLICE_FIELDS];
     struct splice_rows *row;            /* (ports) */
     struct splice_piece *piece;
     size_t start_cap, doc_cap, ctx_cap, tok_cap, known_cap, at_cap, len_cap, text_cap, piece_cap;

@@ -94,7 +94,9 @@ static void print_cell(struct table *t, const struct batch *b, const struct colu
         return;
     }
     const char *value = fields_value(b, c, i, number, &len);
-    if (c->rule == COLUMN_ROW && value[0] != '-')
+    if (c->rule == COLUMN_ROW && value[0] == '-')
+        table_signed(t, strtoll(value, NULL, 10));
+    else if (c->rule == COLUMN_ROW)
         table_count(t, strtoull(value, NULL, 10));
     else
         table_bytes(t, value, len);

@@ -6,6 +6,7 @@
 #include "ground/par.h"
 #include "model/lm_back.h"
 #include "tools/metric.h"
+#include "tools/placed.h"
 #include "tools/table.h"
 #include "tools/tool.h"
 #include "tools/where.h"
@@ -123,66 +124,31 @@ static void grad_piece(void *arg, size_t i, int worker)
     w->reads[i] = p.reads;
 }
 
-/* Columns of the rows of the group that were given, in their order. */
-static struct {
-    float *x;
-    uint32_t *doc, *ctx, *pos, *tok, *text_end;
-    uint8_t *text;
-    size_t n, text_n;
-    size_t x_cap, doc_cap, ctx_cap, pos_cap, tok_cap, end_cap, text_cap;
-} out_rows;
-
-static void add_row(const struct splice_group *of, const float *grad, size_t c, size_t i)
-{
-    size_t n = out_rows.n++, d = g.hook->width, len = of->text_len[i];
-    out_rows.x = mem_grow(out_rows.x, &out_rows.x_cap, (n + 1) * d, sizeof *out_rows.x);
-    out_rows.doc = mem_grow(out_rows.doc, &out_rows.doc_cap, n + 1, sizeof *out_rows.doc);
-    out_rows.ctx = mem_grow(out_rows.ctx, &out_rows.ctx_cap, n + 1, sizeof *out_rows.ctx);
-    out_rows.pos = mem_grow(out_rows.pos, &out_rows.pos_cap, n + 1, sizeof *out_rows.pos);
-    out_rows.tok = mem_grow(out_rows.tok, &out_rows.tok_cap, n + 1, sizeof *out_rows.tok);
-    out_rows.text_end = mem_grow(out_rows.text_end, &out_rows.end_cap, n + 1, sizeof *out_rows.text_end);
-    out_rows.text = mem_grow(out_rows.text, &out_rows.text_cap, out_rows.text_n + len + 1, 1);
-    memcpy(out_rows.x + n * d, grad + i * d, d * sizeof *grad);
-    out_rows.doc[n] = of->doc[c];
-    out_rows.ctx[n] = of->ctx[c];
-    out_rows.pos[n] = (uint32_t)(i - of->start[c]);
-    out_rows.tok[n] = of->tok[i];
-    if (len)
-        memcpy(out_rows.text + out_rows.text_n, of->text + of->text_at[i], len);
-    out_rows.text_n += len;
-    out_rows.text_end[n] = (uint32_t)out_rows.text_n;
-}
-
-static void flush_rows(struct stream_out *out, const struct stream_in *in, const struct splice_group *of)
-{
-    struct batch b = { .n = out_rows.n }, from = { .section = of->section, .head = of->head };
-    if (!b.n)
-        return;
-    batch_add(&b, "x", DTYPE_F32, b.n, g.hook->width, false, out_rows.x);
-    batch_add(&b, "doc", DTYPE_U32, b.n, 0, true, out_rows.doc);
-    batch_add(&b, "ctx", DTYPE_U32, b.n, 0, true, out_rows.ctx);
-    batch_add(&b, "pos", DTYPE_U32, b.n, 0, true, out_rows.pos);
-    batch_add(&b, "tok", DTYPE_U32, b.n, 0, true, out_rows.tok);
-    if (out_rows.text_n) {
-        batch_add(&b, "text", DTYPE_U8, out_rows.text_n, 0, false, out_rows.text);
-        batch_add(&b, "text_end", DTYPE_U32, b.n, 0, true, out_rows.text_end);
-    }
-    tool_put(out, in, &from, &b);
-    out_rows.n = out_rows.text_n = 0;
-}
-
+/* The rows of the group that were given, in their order. */
 static void write_group(struct stream_out *out, const struct stream_in *in, const struct splice_group *of,
                         const float *grad)
 {
-    size_t at_once = STREAM_PAYLOAD / sizeof(float) / g.hook->width + 1;
+    size_t width = g.hook->width, at_once = STREAM_PAYLOAD / sizeof(float) / width + 1, n = 0, left = 0;
+    size_t *at = mem_alloc(at_once, sizeof *at), *context = mem_alloc(at_once, sizeof *context);
+    float *x = mem_alloc(at_once * width, sizeof *x);
+    for (size_t i = 0; i < of->tokens; i++)
+        left += of->row[0].given[i];
     for (size_t c = 0; c < of->contexts; c++)
         for (size_t i = of->start[c]; i < of->start[c + 1]; i++) {
-            if (of->row[0].given[i])
-                add_row(of, grad, c, i);
-            if (out_rows.n == at_once)
-                flush_rows(out, in, of);
+            if (!of->row[0].given[i])
+                continue;
+            at[n] = i;
+            context[n] = c;
+            memcpy(x + n++ * width, grad + i * width, width * sizeof *x);
+            left--;
+            if (n == at_once || !left) {
+                placed_put(out, in, of, NULL, at, context, n, x, width);
+                n = 0;
+            }
         }
-    flush_rows(out, in, of);
+    free(at);
+    free(context);
+    free(x);
 }
 
 static json_t *changes(void)

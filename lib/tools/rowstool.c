@@ -2,6 +2,7 @@
 #include "tools/rowstool.h"
 #include "ground/mem.h"
 #include "ground/par.h"
+#include "tools/placed.h"
 #include "tools/tool.h"
 
 #include <stdlib.h>
@@ -17,9 +18,6 @@ static struct {
     size_t *row;                        /* (tokens) which row of x; SIZE_MAX: none */
     float *x;
     size_t row_cap, x_cap;
-    uint32_t *column;                   /* (5, rows of a record): doc, ctx, pos, tok, text_end */
-    uint8_t *text;
-    size_t column_cap, text_cap;
 } g;
 
 /* ---- running ---- */
@@ -42,45 +40,6 @@ static void run_piece(void *arg, size_t p, int worker)
 
 /* ---- writing ---- */
 
-static void add_text(size_t token, size_t *n)
-{
-    size_t len = g.group.text_len[token];
-    const uint8_t *bytes = len ? g.group.text + g.group.text_at[token] : NULL;
-    if (!bytes && g.tokenizer)
-        bytes = tokenizer_text(g.tokenizer, g.group.tok[token], &len);
-    len = bytes ? len : 0;
-    g.text = mem_grow(g.text, &g.text_cap, *n + len + 1, 1);
-    if (len)
-        memcpy(g.text + *n, bytes, len);
-    *n += len;
-}
-
-/* A record of the n rows x that are tokens at[] of contexts context[]. */
-static void put_record(struct stream_out *out, const struct stream_in *in, const size_t *at, const size_t *context, size_t n,
-                       const float *x)
-{
-    static const char *const names[] = { "doc", "ctx", "pos", "tok", "text_end" };
-    struct batch b = { .n = n }, from = { .section = g.group.section, .head = g.group.head };
-    size_t text_n = 0;
-    g.column = mem_grow(g.column, &g.column_cap, 5 * n, sizeof *g.column);
-    for (size_t r = 0; r < n; r++) {
-        size_t c = context[r];
-        add_text(at[r], &text_n);
-        const uint32_t cell[] = { g.group.doc[c], g.group.ctx[c], (uint32_t)(at[r] - g.group.start[c]), g.group.tok[at[r]],
-                                  (uint32_t)text_n };
-        for (size_t k = 0; k < 5; k++)
-            g.column[k * n + r] = cell[k];
-    }
-    batch_add(&b, "x", DTYPE_F32, n, g.job->hook->width, false, x);
-    for (size_t k = 0; k < 4; k++)
-        batch_add(&b, names[k], DTYPE_U32, n, 0, true, g.column + k * n);
-    if (text_n) {
-        batch_add(&b, "text", DTYPE_U8, text_n, 0, false, g.text);
-        batch_add(&b, names[4], DTYPE_U32, n, 0, true, g.column + 4 * n);
-    }
-    tool_put(out, in, &from, &b);
-}
-
 /* Run pieces [lo, hi) and write their rows, in records of a few MiB. */
 static void write_pieces(struct stream_out *out, const struct stream_in *in, size_t lo, size_t hi)
 {
@@ -101,7 +60,8 @@ static void write_pieces(struct stream_out *out, const struct stream_in *in, siz
     g.first = lo;
     par_for(hi - lo, run_piece, NULL);
     for (size_t r = 0; r < rows; r += at_once)
-        put_record(out, in, at + r, context + r, rows - r < at_once ? rows - r : at_once, g.x + r * width);
+        placed_put(out, in, group, g.tokenizer, at + r, context + r, rows - r < at_once ? rows - r : at_once,
+                   g.x + r * width, width);
     free(at);
     free(context);
 }
@@ -144,8 +104,6 @@ int splice_rows_main(const struct rows_job *job, const struct lm *m, const struc
     free(g.work);
     free(g.row);
     free(g.x);
-    free(g.column);
-    free(g.text);
     splice_group_free(&g.group);
     return tool_finish(out);
 }

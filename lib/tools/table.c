@@ -16,6 +16,8 @@ struct table {
     uint64_t rows;
     bool keyed, listing;
     size_t items;                       /* of the list in hand */
+    const char *const *members;         /* names of the object in hand; NULL: there is none */
+    size_t member;
     struct text text;                   /* what is not written yet */
 };
 
@@ -147,6 +149,12 @@ struct table *table_create_keyed(const char *const *names, size_t columns)
 
 /* ---- cells ---- */
 
+static void put_name(struct table *t, const char *name)
+{
+    put_quoted(&t->text, (const uint8_t *)name, strlen(name));
+    text_plain(&t->text, ": ");
+}
+
 /* What stands in front of a cell of a JSON object: of a keyed table the first one is a key itself. */
 static void json_before(struct table *t)
 {
@@ -157,14 +165,16 @@ static void json_before(struct table *t)
     }
     if (!t->keyed || nested) {
         text_plain(&t->text, t->at > t->keyed ? ", " : "{");
-        put_quoted(&t->text, (const uint8_t *)t->names[t->at], strlen(t->names[t->at]));
-        text_plain(&t->text, ": ");
+        put_name(t, t->names[t->at]);
     }
 }
 
 static void before(struct table *t)
 {
-    if (t->listing)
+    if (t->members) {
+        text_plain(&t->text, t->member ? ", " : "");
+        put_name(t, t->members[t->member++]);
+    } else if (t->listing)
         text_plain(&t->text, t->items++ == 0 ? "" : opt.json ? ", " : " ");
     else if (opt.json)
         json_before(t);
@@ -203,6 +213,15 @@ void table_count(struct table *t, uint64_t v)
     char buf[24];
     before(t);
     snprintf(buf, sizeof buf, "%llu", (unsigned long long)v);
+    text_plain(&t->text, buf);
+    after(t);
+}
+
+void table_signed(struct table *t, int64_t v)
+{
+    char buf[24];
+    before(t);
+    snprintf(buf, sizeof buf, "%lld", (long long)v);
     text_plain(&t->text, buf);
     after(t);
 }
@@ -257,6 +276,20 @@ void table_list_end(struct table *t)
     if (opt.json)
         text_plain(&t->text, "]");
     after(t);
+}
+
+void table_object(struct table *t, const char *const *names)
+{
+    before(t);
+    text_plain(&t->text, "{");
+    t->members = names;
+    t->member = 0;
+}
+
+void table_object_end(struct table *t)
+{
+    t->members = NULL;
+    text_plain(&t->text, "}");
 }
 
 int table_finish(struct table *t)

@@ -23,6 +23,7 @@ struct table *table_create_keyed(const char *const *names, size_t columns);
 
 /* The next cell of the row in hand; a row ends when its last cell is filled. %.9g for reals, nan spelled so (JSON: null). */
 void table_count(struct table *t, uint64_t v);
+void table_signed(struct table *t, int64_t v);
 void table_real(struct table *t, double v);
 void table_text(struct table *t, const char *s);
 void table_bytes(struct table *t, const void *p, size_t n);
@@ -32,6 +33,10 @@ void table_empty(struct table *t);
  * blanks in an item are \x20; in JSON it is an array. */
 void table_list(struct table *t);
 void table_list_end(struct table *t);
+/* With --json only, an item of a list that is an object: the cells up to table_object_end() are its members, called
+ * names[0] and so on. */
+void table_object(struct table *t, const char *const *names);
+void table_object_end(struct table *t);
 
 /* Flush and commit. Returns the exit status of main(). */
 int table_finish(struct table *t);

@@ -219,6 +219,9 @@ stream_write('without.saes', 'acts', $d, [ @$rows[ 2, 3 ] ]);
 my ($names, $table) = tsv_read(scalar runs(qw(act-cat --to tsv with.saes without.saes)));
 is("@$names", 'doc text label x0 x1 x2', 'columns of the first stream');
 is(join('|', map { "$_->{doc},$_->{text},$_->{label}" } @$table), '0,a,x|0,b,y|,,|,,', 'what the next one lacks is empty');
+file_write('signed.saes', stream_bytes({ v => 1, kind => 'acts', d => 1, dtype => 'f32' },
+    [ { n => 2, cols => [ [ 'x', 'f32', [ 2, 1 ], [ 1, 2 ] ], [ 'score', 'i64', [2], [ -3, 4 ], 'row' ] ] } ]));
+is(runs(qw(act-cat --to tsv --json signed.saes)), qq({"score": -3, "x0": 1}\n{"score": 4, "x0": 2}\n), 'numbers with a sign');
 is(runs(qw(act-cat --to tsv --json with.saes without.saes)) =~ /"doc": null, "text": null, "label": null/ ? 1 : 0, 1, 'null in JSON');
 my ($code, $out, $err) = tool(qw(act-cat --to tsv without.saes with.saes));
 ok($code == 0 && $err =~ /^act-cat: with\.saes: row 2 on has a column doc, which the first rows had not: the table leaves it out\n\z/ && 4 == ($out =~ tr/\n//) - 1,

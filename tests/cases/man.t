@@ -67,7 +67,7 @@ sub page_options {
     for (section($_[0], 'OPTIONS')) {
         $depth += /^\.Bl/ ? 1 : /^\.El/ ? -1 : 0;
         push @options, [ item_text($1), '' ] if $depth == 1 && /^\.It (.*)/;
-        $options[-1][1] = $1 if @options && /^\.Bq (.*)/;
+        $options[-1][1] = $1 =~ s/\\://gr if @options && /^\.Bq (.*)/;
     }
     return @options;
 }
@@ -113,13 +113,18 @@ sub shell {
 
 is(join(' ', sort keys %page), join(' ', sort @tools, qw(saes saetools saetools-cookbook)), 'every tool has a page, and every page its subject');
 is(join(' ', sort @order), join(' ', sort keys %page), 'the examples of every page are run');
-my $mandoc = grep { -x "$_/mandoc" } split /:/, $ENV{PATH};
+my ($mandoc, $groff) = map { my $program = $_; scalar grep { -x "$_/$program" } split /:/, $ENV{PATH} } qw(mandoc groff);
 for my $name (@order) {
     my $path = $page{$name};
     SKIP: {
         skip 'mandoc is not installed', 1 if !$mandoc;
         my (undef, $out, $err) = tool('mandoc', '-Tlint', '-Wwarning', $path);
         is("$out$err", '', "$name: lint");
+    }
+    SKIP: {
+        skip 'groff is not installed', 1 if !$groff;
+        my (undef, undef, $err) = tool(qw(groff -mandoc -Tutf8 -rLL=78n), $path);
+        is($err, '', "$name: groff sets it in 80 columns");
     }
     my @missing = grep { !$page{$_} } map { /^\.Xr (\S+) \d/ ? $1 : () } section($name, 'SEE ALSO');
     is("@missing", '', "$name: SEE ALSO names pages that exist");

@@ -94,7 +94,11 @@ SKIP: {
     misuse(0, qr{note: \./\Q$left[0]\E is what}, qw(act-cat -o ./part a.saes));
     runs(qw(act-cat -q -o part a.saes));
     runs(qw(act-cat -o par a.saes));
-    unlink @left;
+    my $ck = $left[0] =~ s/^\.part/.ck/r;
+    rename $left[0], $ck;
+    misuse(0, qr/\Asae-fit: note: \Q$ck\E is what a killed run has left/,
+        qw(sae-fit --kind relu -b 8 --checkpoint ck -o s.sae a.saes));
+    unlink $ck;
     runs(qw(act-cat -o part a.saes));
 }
 runs(@cat, '-o', 'n' x 255, 'a.saes');          # a name as long as may be

@@ -233,6 +233,12 @@ st_write('a/sae_weights.safetensors', [ @list, [ 'scaling_factor', 'F32', [M], [
 misuse(3, qr/: a: scaling_factor holds a value that is not finite/, qw(sae-encode a acts.saes));
 mkdir 'empty';
 misuse(1, qr/empty\/cfg\.json: /, qw(sae-encode empty acts.saes));
+for ([ 'sae.safetensors', 'EleutherAI\'s sparsify' ], [ 'ae.pt', 'dictionary_learning' ], [ 'params.npz', 'Gemma Scope' ]) {
+    mkdir 'other';
+    file_write("other/$_->[0]", 'x');
+    misuse(3, qr/: other: a directory of $_->[1], which this release does not read/, qw(sae-encode other acts.saes));
+    unlink "other/$_->[0]";
+}
 file_write('empty/cfg.json', $json->encode(cfg6('standard', 1)));
 misuse(1, qr/empty\/sae_weights\.safetensors: /, qw(sae-encode empty acts.saes));
 file_write('empty/sae_weights.safetensors', 'short');

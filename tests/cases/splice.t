@@ -39,10 +39,9 @@ sub table {
     return [ map { my %row; @row{@name} = split /\t/, $_, -1; \%row } @line ];
 }
 
-sub summary {
-    my %value = map { my ($k, $v) = split /\t/, $_, -1; $k => $v } split /\n/, runs('act-splice', '--summary', @_);
-    return \%value;
-}
+sub pairs { return { map { my ($k, $v) = split /\t/, $_, -1; $k => $v } split /\n/, $_[0] } }
+sub summary { return pairs(runs('act-splice', '--summary', @_)) }
+sub summary_of { return pairs(runs('sh', '-c', $_[0])) }
 
 # Rows at a hook of all contexts, BOS left out, as ModelRef computes them; and a stream of such rows with the header of one
 # that act-dump wrote.
@@ -192,7 +191,17 @@ is($wrong, 0, '--predictions: the most likely next tokens and their probabilitie
 is(join(' ', sort keys %{ $likely->[0] }), 'ctx doc down kl next_clean next_spliced nll_clean nll_spliced pos text tok up', 'beside -k');
 my @objects = map { JSON::PP->new->decode($_) } split /\n/, runs(qw(act-splice -m neox --json --predictions 300 -p), $h1, 'one.saes');
 is(join(' ', map { scalar @{ $_->{next_clean} } } @objects[ 0, 1 ]), '270 270', '--json: a list, of no more than there are');
-is(join(' ', (map { /\A\d+:[^:]+:/ ? () : $_ } @{ $objects[0]{next_spliced} })), '', 'of number, probability and text');
+{
+    my ($same, $n) = (0, 0);
+    for (@objects) {
+        my ($first, $tok, $p) = ($_->{next_clean}[0], split /:/, $likely->[ $n++ ]{next_clean});
+        $same++ if join(' ', sort keys %$first) eq 'p text tok' && $first->{tok} == $tok && abs($first->{p} - $p) < 1e-5 * $p;
+    }
+    ok($n > 10 && $same == $n, 'of objects, whose numbers are those of the table');
+    my ($object) = map { JSON::PP->new->decode($_) } split /\n/, runs(qw(act-splice -m neox --json -k 2 -p), $h1, 'one.saes');
+    is(join(' ', map { "$_->{tok}:" . sprintf '%+.6g', $_->{change} } @{ $object->{up} }),
+        join(' ', map { join ':', (split /:/)[ 0, 1 ] } (split / /, $moved->[0]{up})[ 0, 1 ]), '-k too');
+}
 misuse(2, qr/--predictions adds columns .* not with --summary/, qw(act-splice -m neox --summary --predictions 3 -p), $h1, 'one.saes');
 
 runs(qw(act-splice -m neox --logits -o l.saes -p), $h1, 'one.saes');
@@ -205,6 +214,23 @@ runs(qw(act-dump -q -m neox -p logits), @dump, qw(-o d.saes ids.txt));
 runs(qw(act-dump -q -m neox -p), $h1, @dump, qw(-o a.saes ids.txt));
 runs(qw(act-splice -m neox --logits -o l.saes -p), $h1, 'a.saes');
 is_deeply(stream_read('l.saes')->[0]{x}, stream_read('d.saes')->[0]{x}, "of unedited rows: act-dump's, bit for bit");
+
+# Text columns of one's own go along; where the stream has no row there is nothing.
+{
+    my $from = stream_read('a.saes')->[0];
+    my @label = map {; "doc $from->{doc}[$_] token $_" } 0 .. $from->{rows} - 1;
+    my %at = map {; "$from->{ctx}[$_] $from->{pos}[$_]" => $_ } 0 .. $#label;
+    my @kept = grep { $from->{pos}[$_] != 4 } 0 .. $#label;
+    stream_write('f.saes', 'acts', $from->{header}{d}, [ @{ $from->{x} }[@kept] ], batch => 5, header => $from->{header},
+        fields => { label => [ @label[@kept] ], note => [ map { '' } @kept ] }, map { $_ => [ @{ $from->{$_} }[@kept] ] } qw(doc ctx pos tok));
+    for (['--logits'], [qw(--dump blocks.1.hook_resid_post)], [qw(--grad nll)]) {
+        runs(qw(act-splice -m neox --ids ids.txt -o fields.saes), @$_, '-p', $h1, 'f.saes');
+        my $s = stream_read('fields.saes')->[0];
+        my @want = map { $s->{pos}[$_] == 4 ? '' : $label[ $at{"$s->{ctx}[$_] $s->{pos}[$_]"} ] } 0 .. $s->{rows} - 1;
+        is_deeply($s->{fields}, { label => \@want, note => [ map { '' } @want ] }, "@$_: with their text columns");
+        cmp_ok(scalar(grep { $_ eq '' } @want), $_->[0] eq '--grad' ? '==' : '>', 0, 'where there is no row, none');
+    }
+}
 
 # ---- the summary ----
 
@@ -249,6 +275,8 @@ misuse(3, qr/nan\.npy: holds a value that is not finite/, qw(act-splice -m neox 
 npy_write('pair.npy', '<f4', [ 2, scalar @$centre ], [ (1) x (2 * @$centre) ]);
 misuse(3, qr/pair\.npy: 2 vectors where one is wanted/, qw(act-splice -m neox --summary --mean pair.npy -p), $h1, 'one.saes');
 check_summary('--summary --mean STREAM', summary(qw(-m neox --mean a.saes -p), $h1, 'one.saes'), $h1, $want, $centre);
+check_summary('--mean of a pipe', summary_of("cat a.saes | act-splice --summary -m neox --mean /dev/stdin -p $h1 one.saes"), $h1,
+    $want, $centre);
 my ($code, $out, $err) = tool('sh', '-c', "act-splice -m neox --summary -p $h1 < one.saes");
 ok($code == 0 && $err =~ /\A[^\n]*note: no ablation to the mean[^\n]*\n\z/ && $out =~ /^ce_mean\t\nrecovered_zero\t\S+\nrecovered_mean\t\n/m,
     'a pipe has no mean unless one is given');
