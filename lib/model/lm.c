@@ -301,9 +301,11 @@ static void hash_config(struct sha256_ctx *h, const struct lm *m)
 {
     const struct lm_config *c = &m->c;
     char text[512];
-    snprintf(text, sizeof text, "%s %zu %zu %zu %zu %zu %zu %.17g %d %d %d %d %d %d %zu %.17g", m->family->model_type,
-             c->n_layer, c->d_model, c->n_head, c->d_mlp, c->n_vocab, c->n_ctx, c->eps, (int)c->act, c->parallel,
-             c->tied, c->attention_bias, c->scale_attn, c->scale_by_layer, c->rotary, c->rotary ? c->rope_base : 0);
+    /* So many numbers make glibc allocate, and it may fail. */
+    if (snprintf(text, sizeof text, "%s %zu %zu %zu %zu %zu %zu %.17g %d %d %d %d %d %d %zu %.17g", m->family->model_type,
+                 c->n_layer, c->d_model, c->n_head, c->d_mlp, c->n_vocab, c->n_ctx, c->eps, (int)c->act, c->parallel,
+                 c->tied, c->attention_bias, c->scale_attn, c->scale_by_layer, c->rotary, c->rotary ? c->rope_base : 0) < 0)
+        mem_die(sizeof text);
     hash_text(h, text);
 }
 
