@@ -102,6 +102,21 @@ cmp_ok($share{20}, '>', $share{0} + 0.1, 'held high, the tokens it raises are wr
 is($table->[0]{depth}, 0, 'feature-tree: the target first');
 cmp_ok(scalar(grep { $_->{depth} == 1 } @$table), '>', 0, 'and what it comes from');
 is(scalar(grep { $_->{depth} && $_->{loss} <= 0 } @$table), 0, 'each branch lowers it');
+
+# Every kind, at a size where only the order of things can be told.
+($table, $said) = pipeline('kinds', 'KINDS=random topk pca', qw(K=8 RATIO=2));
+is(join('; ', map { $_->{fit} } @$table), '--kind random -x 2 -k 8; --kind topk -x 2 -k 8; --kind pca -k 8', 'kinds: a line each');
+is(join(' ', map { $_->{l0} } @$table), '8.0 8.0 8.0', 'with as many features a row as asked for');
+cmp_ok($table->[0]{fvu}, '>', 1.2 * $table->[$_]{fvu}, "random directions explain least: $table->[$_]{fit}") for 1, 2;
+SKIP: {
+    skip 'gnuplot is not installed', 2 if !$gnuplot;
+    like($said, qr/^# figure: .*kinds\.svg$/m, 'kinds: the figure is drawn');
+    my $svg = file_read("$tmp/kinds/kinds.svg");
+    is(scalar(grep { $svg =~ />$_</ } qw(random topk pca)), 3, 'with a name for each kind');
+}
+($table) = pipeline('kinds', qw(KINDS=identity K=8 GNUPLOT=no-such-program));
+is(scalar @$table, 1, 'one kind alone is a table too');
+
 # The algebra behind them, at a hook that everything passes: the rows of one run under the tokens of another.
 my @model = ('-m', "$ENV{TOP}/pipelines/demo/model", '-p', 'resid_mid.0');
 file_write('base', "And it can be\nShe has said\n");

@@ -27,7 +27,7 @@ my $commands = printed_commands($readme, $ENV{README_SLOW});
 cmp_ok(scalar @$commands, '>', 15, 'README.md has commands');
 printed_run($commands);
 for my $c (@$commands) {
-    is(printed_differs($c, 0.05), '', "README.md:$c->{line}: " . $c->{command} =~ s/\s+/ /gr);
+    is(printed_differs($c), '', "README.md:$c->{line}: " . $c->{command} =~ s/\s+/ /gr);
 }
 printed_write($readme, $commands) if $ENV{README_WRITE};
 done_testing();
