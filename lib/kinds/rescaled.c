@@ -82,7 +82,7 @@ static const struct recipe usual = {
 
 const struct kind kind_rescaled = {
     .name = "rescaled",
-    .about = "relu whose values a second, unpenalised reconstruction scales up again: gated without the step",
+    .about = "relu whose values a second, unpenalized reconstruction scales up again: gated without the step",
     .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC) | SAE_HAS(SAE_R_MAG),
     .uses = USES_ADAM | USES_LAYERS | USES_L1 | USES_CENTER | USES_NORM_WEIGHT | USES_P | USES_ORTHO | USES_RECON |

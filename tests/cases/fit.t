@@ -112,11 +112,11 @@ for ([ cunningham => '8.6e-4' ], [ sharkey => '0.316' ], [ anthropic => '1.5' ],
     runs(@fit, '--preset', $_->[0], '--l1', $_->[1], qw(-o given.sae a.saes));
     same('given.sae', 'plain.sae', "--preset $_->[0] --l1 $_->[1], which it has anyway");
 }
-{
-    runs(@fit, qw(--kind relu -o plain.sae a.saes));
+for my $kind (qw(tied relu gated rescaled jumprelu fista rica)) {
+    runs(@fit, '--kind', $kind, qw(-o plain.sae a.saes));
     my ($usual) = runs(qw(sae-fit --info plain.sae)) =~ / --l1 (\S+)/;
-    runs(@fit, qw(--kind relu --l1), "0.5,$usual,4", qw(-o sweep{l1}.sae a.saes));
-    same("sweep$usual.sae", 'plain.sae', 'a sweep has the dictionary of no --l1 at the usual lambda');
+    runs(@fit, '--kind', $kind, '--l1', "0.05,$usual,9", qw(-o sweep{l1}.sae a.saes));
+    same("sweep$usual.sae", 'plain.sae', "$kind: a sweep has the dictionary of no --l1 at the usual lambda, $usual");
 }
 
 # ---- what one gets who does not say ----

@@ -124,6 +124,12 @@ for ([ 3 << 20, qr/h\.sae: \d+ bytes of JSON hold so many/ ], [ 6 << 20, qr/h\.s
     cheap("a history of $n values", $regex, 'h.sae', qw(sae-fit --info h.sae));
 }
 
+# A stream of 40 bytes: a header that announces rows of 10000 numbers, and none of them there.
+my $wide = stream_bytes({ v => 1, kind => 'acts', d => 10000, dtype => 'f32' }, []);
+file_write('wide.saes', substr $wide, 0, index $wide, "\x93\xa1E");
+cheap("a header alone, $_", qr/wide\.saes: record 1: cut short/, 'wide.saes', qw(sae-fit -q -o s.out), (split ' ', $_), 'wide.saes')
+    for '--kind topk -k 3', '--kind topk --decay 0', '--kind relu --decay 0 --l1-warmup 0', '--kind pca';
+
 # Text: a word and a line.
 zstd('word.zst', 'a' x (40 << 20));
 cheap('a word of 40 MiB', qr/word\.zst: a word of more than 1048576 bytes/, 'word.zst', qw(act-dump -q --tokenize -m model -o d word.zst));
