@@ -17,20 +17,23 @@ PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) $(MSGPACK)
 PKG_LIBS   = $(eval PKG_LIBS := -Wl,--as-needed $(shell pkg-config --libs $(LIBS) $(MSGPACK)) -lm -lpthread -ldl)$(PKG_LIBS)
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla $(if $(WERROR),-Werror)
-OURS  = -std=c11 -D_POSIX_C_SOURCE=200809L -DSAETOOLS_VERSION='"$(VERSION)"' -Ilib -ffp-contract=off $(WARN) $(PKG_CFLAGS)
+OURS  = -std=c11 -D_POSIX_C_SOURCE=200809L -DSAETOOLS_VERSION='"$(VERSION)"' -Ilib -Ibin -ffp-contract=off $(WARN) $(PKG_CFLAGS)
 
 TOOLS  := $(patsubst bin/%.c,%,$(wildcard bin/*.c))
 LIB_O  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c))
-TOOL_O := $(TOOLS:%=$(BUILD)/bin/%.o)
+# The objects of a tool: of bin/NAME.c, and of the folder bin/NAME, with _ for -, where there is one.
+PARTS   = $(BUILD)/bin/$(1).o $(patsubst %.c,$(BUILD)/%.o,$(wildcard bin/$(subst -,_,$(1))/*.c))
+TOOL_O := $(foreach t,$(TOOLS),$(call PARTS,$(t)))
 UNIT   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 LIB    := $(BUILD)/libsaetools.a
 COMPLETE := saetools.bash _saetools
 
 all: $(TOOLS:%=$(BIN)/%) $(COMPLETE:%=$(BUILD)/completions/%)  ## build the tools into bin/, completions for shells into build/
 
-$(BIN)/%: $(BUILD)/bin/%.o $(LIB)
+.SECONDEXPANSION:
+$(BIN)/%: $$(call PARTS,$$*) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(PKG_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
 $(LIB): $(LIB_O)
 	rm -f $@
@@ -131,7 +134,7 @@ lint:                                   ## manual pages, shell scripts; C where 
 	mandoc -Tlint -Wwarning man/man?/*
 	for f in .ci/run pipelines/*/run pipelines/*/experiments pipelines/causal/common.sh lib/shell/completion.bash; do \
 	  bash -n $$f || exit 1; done
-	if command -v clang-tidy > /dev/null; then $(MAKE) -s compdb && clang-tidy --quiet -p . $(wildcard lib/*/*.c bin/*.c); fi
+	if command -v clang-tidy > /dev/null; then $(MAKE) -s compdb && clang-tidy --quiet -p . $(wildcard lib/*/*.c bin/*.c bin/*/*.c); fi
 
 # ---- installing ----
 # DESTDIR is put in front of everything; STRIP= keeps the symbols of the programs.

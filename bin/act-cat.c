@@ -4,18 +4,18 @@
  *
  * Rows pass through untouched unless an option changes them; doc and ctx are renumbered where sections meet. */
 /* SPDX-License-Identifier: MIT */
-#include "data/pick.h"
+#include "base/mem.h"
+#include "cli/arrayin.h"
+#include "cli/arrayout.h"
+#include "cli/cli_model.h"
+#include "cli/streamtable.h"
+#include "cli/tablein.h"
+#include "cli/tool.h"
+#include "data/batch_select.h"
+#include "data/row_selector.h"
 #include "data/rowmix.h"
-#include "ground/mem.h"
 #include "maths/vec.h"
 #include "model/vocab.h"
-#include "tools/arrayin.h"
-#include "tools/arrayout.h"
-#include "tools/modeltool.h"
-#include "tools/streamtable.h"
-#include "tools/tablein.h"
-#include "tools/tool.h"
-#include "tools/where.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +40,7 @@ static const struct opt table[] = {
     { OPT_FLAG, .name = "info", .var = &o.info, .help = "print header and totals of each stream as JSON, reading through" },
     { OPT_FLAG, .name = "check", .var = &o.check, .help = "read through and write nothing: status 0 when all is well" },
     { .type = OPT_GROUP, .help = "Choose and change rows, in this order" },
-    WHERE_OPTION(&o.where, "keep the rows"),
+    ROW_SELECTOR_OPTION(&o.where, "keep the rows"),
     { OPT_COUNT, .name = "skip", .var = &o.skip, .arg = "N", .help = "leave out the first N of these rows", .lo = 0, .hi = 9e15,
       .numbers = true },
     { OPT_COUNT, .name = "every", .var = &o.every, .arg = "K", .help = "keep each K-th row, beginning with the first",
@@ -119,8 +119,8 @@ static void print_totals(struct io_out *out, const struct stream_in *in, json_t 
     if (!json)
         mem_die(0);
     struct text text = { .s = NULL };
-    text_json(&text, json);
-    text_plain(&text, "\n");
+    table_text_json(&text, json);
+    table_text_plain(&text, "\n");
     struct iovec part = { text.s, text.n };
     if (io_put(out, &part, 1))
         tool_die();
@@ -310,7 +310,7 @@ static int next_rows(struct input *p, struct batch *b)
 /* ---- choosing rows ---- */
 
 struct choice {
-    struct where where;
+    struct row_selector where;
     uint64_t at, kept;                  /* rows that --where has let through; rows chosen */
     bool end;                           /* --head is reached */
 };
@@ -326,7 +326,7 @@ static size_t choose(struct choice *c, const struct input *p, const struct batch
     bool *meant = mem_alloc(b->n, sizeof *meant);
     size_t n = 0;
     memset(meant, true, b->n * sizeof *meant);
-    if (o.where && where_rows(&c->where, b, next, meant) < 0) {
+    if (o.where && row_selector_rows(&c->where, b, next, meant) < 0) {
         err_in(input_name(p));
         tool_die();
     }
@@ -408,7 +408,7 @@ static json_t *changed_proc(const struct input *p)
 
 static json_t *tokens_head(const struct input *p)
 {
-    char *sha = tool_tokenizer_digest(o.model);
+    char *sha = cli_model_tokenizer_digest(o.model);
     json_t *tok = json_pack("{s:I,s:s?}", "vocab", (json_int_t)vocab_size(p->vocab), "sha", sha);
     free(sha);
     return tok;
@@ -510,7 +510,7 @@ static void put_mixed(struct work *w, bool last)
     int r;
     while ((r = rowmix_take(w->mix, last, &b)) > 0) {
         sink_put(&w->out, &w->in, &b);
-        batch_unpick(&b);
+        batch_select_free(&b);
     }
     if (r < 0)
         tool_die();
@@ -539,11 +539,11 @@ static void take_batch(struct work *w, const struct batch *b, const struct batch
         return;
     }
     size_t *rows = mem_alloc(b->n, sizeof *rows), n = choose(&w->choice, &w->in, b, next, rows);
-    batch_pick(&chosen, b, rows, n);
+    batch_select(&chosen, b, rows, n);
     struct batch cast = chosen;
     if (n)
         put_rows(w, &cast);
-    batch_unpick(&chosen);
+    batch_select_free(&chosen);
     free(rows);
 }
 
@@ -558,20 +558,20 @@ static void take_all(struct work *w)
         }
         if (held.n) {
             take_batch(w, &held, &b);
-            batch_unkeep(&held);
+            batch_select_keep_free(&held);
         }
-        batch_keep(&held, &b);
+        batch_select_keep(&held, &b);
     }
     if (held.n && !w->choice.end)
         take_batch(w, &held, NULL);
     if (held.n)
-        batch_unkeep(&held);
+        batch_select_keep_free(&held);
 }
 
 static int convert(int argc, char **argv)
 {
     struct work w = { .in = { .argc = argc, .argv = argv, .dtype = DTYPE_NONE }, .choice.end = o.head == 0 };
-    where_options(&w.choice.where, o.where, NULL);
+    row_selector_options(&w.choice.where, o.where, NULL);
     if (o.model && !(w.in.vocab = vocab_load(o.model)))
         tool_die();
     open_input(&w.in);

@@ -5,16 +5,16 @@
  * How contexts are put into pieces, and pieces into groups that are computed together, follows from the text and the
  * options alone: the number of threads never changes a byte. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/io.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "cli/cli_blas.h"
+#include "cli/cli_model.h"
+#include "cli/table.h"
+#include "cli/tool.h"
 #include "maths/vec.h"
 #include "model/corpus.h"
 #include "model/lm.h"
-#include "tools/arith.h"
-#include "tools/modeltool.h"
-#include "tools/table.h"
-#include "tools/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +75,7 @@ static const struct opt table[] = {
 static const struct opt_usage usage = {
     .tool = "act-dump", .synopsis = "-m DIR -p HOOK [OPTION]... [TEXT...]",
     .about = "Run a GPT-2 or GPT-NeoX checkpoint over text and write the activations at a hook point.",
-    .common = OPT_OUTPUT | OPT_ZSTD | OPT_STREAM | OPT_JSON, .max_operands = 1 << 20, .version = tool_version_arithmetic,
+    .common = OPT_OUTPUT | OPT_ZSTD | OPT_STREAM | OPT_JSON, .max_operands = 1 << 20, .version = cli_blas_version,
 };
 
 /* ---- a group of contexts and its pieces ---- */
@@ -178,7 +178,7 @@ struct tap {
     size_t width;
 };
 
-static void centre(float *x, size_t n)
+static void center(float *x, size_t n)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -198,7 +198,7 @@ static void take_rows(void *arg, float *rows, size_t n)
         size_t from = group.start[c] + group.skip[c] - base, kept = group.start[c + 1] - base - from;
         memcpy(to, rows + from * t->width, kept * t->width * sizeof *to);
         for (size_t r = 0; r < kept && o.center; r++)
-            centre(to + r * t->width, t->width);
+            center(to + r * t->width, t->width);
         to += kept * t->width;
     }
 }
@@ -366,7 +366,7 @@ static json_t *head_of(const struct lm_hook *hook, int64_t bos, size_t ctx_len)
     json_t *h = stream_head(STREAM_ACTS, hook->width, dtype_find(type_names[o.type]));
     json_t *tok = json_pack("{s:I,s:o,s:I}", "vocab", (json_int_t)s->n_vocab, "bos",
                             bos < 0 ? json_null() : json_integer(bos), "ctx", (json_int_t)ctx_len);
-    char *name = tool_model_name(o.model), *sha = tokenizer ? tool_tokenizer_digest(o.model) : NULL;
+    char *name = cli_model_name(o.model), *sha = tokenizer ? cli_model_tokenizer_digest(o.model) : NULL;
     if (sha)
         json_object_set_new(tok, "sha", json_string(sha));
     json_object_set_new(h, "model", json_string(name));
@@ -525,10 +525,10 @@ static int print_tokens(struct corpus *c)
         char number[24];
         for (size_t i = 0; i < x.n; i++) {
             snprintf(number, sizeof number, "%s%u", x.first && i == 0 ? "" : " ", x.tok[i]);
-            text_plain(&t, number);
+            table_text_plain(&t, number);
         }
         if (x.last)
-            text_plain(&t, "\n");
+            table_text_plain(&t, "\n");
         if (t.n > 1 << 16 || x.last) {
             struct iovec iov = { t.s, t.n };
             if (io_put(out, &iov, 1))
@@ -594,7 +594,7 @@ int main(int argc, char **argv)
         opt_misuse("--split: %s", *o.split ? "only --input text has documents within a file" : "an empty string separates nothing");
     if (o.fields)
         choose_fields();
-    tool_arithmetic();
+    cli_blas_start();
     lm = lm_open(o.model);
     if (!lm)
         tool_die();

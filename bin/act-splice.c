@@ -5,16 +5,16 @@
  *
  * Both passes of a piece of contexts run the same arithmetic, so rows that were not edited change nothing at all. */
 /* SPDX-License-Identifier: MIT */
-#include "files/rowsfile.h"
-#include "ground/mem.h"
-#include "ground/par.h"
-#include "model/score.h"
-#include "tools/gentool.h"
-#include "tools/gradtool.h"
-#include "tools/modeltool.h"
-#include "tools/rowstool.h"
-#include "tools/saetool.h"
-#include "tools/table.h"
+#include "act_splice/dump.h"
+#include "act_splice/generate.h"
+#include "act_splice/gradient.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "cli/cli_model.h"
+#include "cli/cli_sae.h"
+#include "cli/table.h"
+#include "files/vectors.h"
+#include "patch/splice_eval.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -86,7 +86,7 @@ static const struct opt_usage usage = {
     .tool = "act-splice", .synopsis = "-m DIR -p HOOK [OPTION]... [ACTS]",
     .about = "Put rows of activations back into the model at a hook point, run the rest, and measure what changes.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_STREAM | OPT_JSON | OPT_SEED, .max_operands = 1,
-    .version = tool_version_arithmetic,
+    .version = cli_blas_version,
 };
 
 static struct lm *lm;
@@ -136,7 +136,7 @@ static bool counts(const struct splice_group *g, size_t c, size_t i)
     return !ranges_has(&skipped, (int64_t)(i - g->start[c])) && (o.keep_bos || !splice_is_bos(g, c, i));
 }
 
-static void choose_tokens(struct scores *s, const struct splice_group *g)
+static void choose_tokens(struct splice_eval *s, const struct splice_group *g)
 {
     for (size_t c = 0; c < g->contexts; c++)
         for (size_t i = g->start[c]; i < g->start[c + 1]; i++)
@@ -174,7 +174,7 @@ static float *mean_of(const char *path, const struct lm_hook *hook)
     struct io_in *in = io_open(path);
     ssize_t n = in ? io_peek(in, magic, sizeof magic) : -1;
     bool array = n == 6 && !memcmp(magic, "\x93NUMPY", 6);
-    float *row = array ? rowsfile_read_vector(in, hook->width) : NULL;
+    float *row = array ? vectors_read_one(in, hook->width) : NULL;
     if (n < 0 || (array && !row))
         tool_die();
     if (!array)
@@ -195,7 +195,7 @@ static void load_mean(const char *word)
     if (i == o.hooks.n)
         opt_misuse("--mean: no -p %s", hook->name);
     free(mean[i]);
-    mean[i] = rowsfile_names(path) ? rowsfile_vector(path, hook->width) : mean_of(path, hook);
+    mean[i] = vectors_names(path) ? vectors_load_one(path, hook->width) : mean_of(path, hook);
     if (!mean[i])
         tool_die();
 }
@@ -209,7 +209,7 @@ static struct splice *open_streams(void)
 }
 
 /* A first pass over the files: the model's own rows at the hooks, wherever the streams have one. */
-static void measure_means(struct scores *scores)
+static void measure_means(struct splice_eval *scores)
 {
     struct splice *s = open_streams();
     struct splice_group g = { .contexts = 0 };
@@ -239,7 +239,7 @@ static void measure_means(struct scores *scores)
 }
 
 /* Are the means there, or can the streams be read twice to make them? */
-static void prepare_means(struct scores *scores, const struct splice *s)
+static void prepare_means(struct splice_eval *scores, const struct splice *s)
 {
     bool missing = false, twice = true;
     mean = mem_zero(o.hooks.n, sizeof *mean);
@@ -372,8 +372,8 @@ static void token_word(struct table *t, uint32_t tok, bool sign, double by, cons
     struct text word = { .s = NULL };
     char number[48];
     snprintf(number, sizeof number, sign ? "%u:%+.6g:" : "%u:%.6g:", tok, by);
-    text_plain(&word, number);
-    text_bytes(&word, bytes, len);
+    table_text_plain(&word, number);
+    table_text_bytes(&word, bytes, len);
     table_bytes(t, word.s, word.n);
     free(word.s);
 }
@@ -400,7 +400,7 @@ static void tokens_cell(struct table *t, bool sign, const uint32_t *tok, const f
     table_list_end(t);
 }
 
-static void print_token(struct table *t, const struct scores *s, const struct splice_group *g, size_t c, size_t i)
+static void print_token(struct table *t, const struct splice_eval *s, const struct splice_group *g, size_t c, size_t i)
 {
     const struct score *score = &s->score[i];
     size_t len;
@@ -426,7 +426,7 @@ static void print_token(struct table *t, const struct scores *s, const struct sp
 }
 
 /* What was measured of a group: lines, or sums. Tokens in order: the sums are the same for any number of threads. */
-static void report_group(struct table *t, const struct scores *s, const struct splice_group *g)
+static void report_group(struct table *t, const struct splice_eval *s, const struct splice_group *g)
 {
     for (size_t c = 0; c < g->contexts; c++)
         for (size_t i = g->start[c]; i < g->start[c + 1]; i++) {
@@ -439,7 +439,7 @@ static void report_group(struct table *t, const struct scores *s, const struct s
         }
 }
 
-static int measure(struct splice *s, struct scores *scores)
+static int measure(struct splice *s, struct splice_eval *scores)
 {
     static const char *const plain[] = { "doc", "ctx", "pos", "tok", "text", "nll_clean", "nll_spliced", "kl" };
     const char *names[12];
@@ -457,9 +457,9 @@ static int measure(struct splice *s, struct scores *scores)
     if (r >= 0 && !o.summary)
         t = table_create(names, columns);
     for (; r > 0; r = splice_next(s, &g)) {
-        scores_reserve(scores, &g);
+        splice_eval_reserve(scores, &g);
         choose_tokens(scores, &g);
-        scores_run(scores, &g, 0, g.pieces);
+        splice_eval_run(scores, &g, 0, g.pieces);
         report_group(t, scores, &g);
         tool_progress(tokens += g.tokens, 0, NULL);
     }
@@ -480,21 +480,21 @@ static int measure(struct splice *s, struct scores *scores)
 static int generate(struct splice *s)
 {
     struct generate_job job = { .tokens = (size_t)o.generate, .temperature = o.temperature };
-    struct sae *sae = o.sae ? tool_sae(o.sae) : NULL;
+    struct sae *sae = o.sae ? cli_sae(o.sae) : NULL;
     struct edits edits;
     if (sae) {
         if (sae->d_model != port[0].hook->width)
             tool_die_data("%s: rows are %zu wide, %s wants %zu", o.sae, sae->d_model, port[0].hook->name, port[0].hook->width);
-        edits_begin(&edits, sae);
+        edit_begin(&edits, sae);
         for (size_t i = 0; i < o.edits.n; i++)
-            if (edits_add(&edits, o.edits.item[i]))
+            if (edit_add(&edits, o.edits.item[i]))
                 tool_die();
-        edits_settle(&edits);
+        edit_ready(&edits);
         job.edits = edits.n ? &edits : NULL;
     }
-    int status = splice_generate_main(&job, lm, tokenizer, s);
+    int status = generate_main(&job, lm, tokenizer, s);
     if (sae)
-        edits_free(&edits);
+        edit_free(&edits);
     sae_free(sae);
     return status;
 }
@@ -502,20 +502,20 @@ static int generate(struct splice *s)
 static int gradient(struct splice *s, char **inputs, size_t n)
 {
     struct grad_job job = { o.attack ? o.attack : o.grad, o.at, counts, o.attack, o.attack_at, o.norm, o.iterations };
-    return splice_grad_main(&job, lm, tokenizer, s, port[0].hook, inputs, n);
+    return gradient_main(&job, lm, tokenizer, s, port[0].hook, inputs, n);
 }
 
 static int dump(struct splice *s, char **inputs, size_t n)
 {
     const char *name = o.logits ? "logits" : o.dump;
     struct rows_job job = { find_hook(name, strlen(name)), counts };
-    return splice_rows_main(&job, lm, tokenizer, s, inputs, n);
+    return dump_main(&job, lm, tokenizer, s, inputs, n);
 }
 
 static int score(struct splice *s)
 {
-    struct scores scores;
-    scores_begin(&scores, lm);
+    struct splice_eval scores;
+    splice_eval_begin(&scores, lm);
     if (o.summary)
         prepare_means(&scores, s);
     scores.k = (size_t)o.k;
@@ -527,7 +527,7 @@ static int score(struct splice *s)
     for (size_t i = 0; mean && i < o.hooks.n; i++)
         free(mean[i]);
     free(mean);
-    scores_free(&scores);
+    splice_eval_free(&scores);
     return status;
 }
 
@@ -562,7 +562,7 @@ int main(int argc, char **argv)
 {
     tool_begin(&argc, &argv, &usage, table);
     check_options();
-    tool_arithmetic();
+    cli_blas_start();
     lm = lm_open(o.model);
     if (!lm)
         tool_die();
@@ -571,7 +571,7 @@ int main(int argc, char **argv)
         opt_misuse("--skip-pos: %s", err_text());
     if (o.generate ? !(tokenizer = tokenizer_load(o.model)) : tokenizer_find(o.model, &tokenizer))
         tool_die();
-    char *sha = tokenizer ? tool_tokenizer_digest(o.model) : NULL;
+    char *sha = tokenizer ? cli_model_tokenizer_digest(o.model) : NULL;
     how = (struct splice_options){ sha, o.ids, (size_t)o.batch, opt.allow_nan };
     struct splice *s = open_streams();
     int status = o.generate           ? generate(s)

@@ -4,12 +4,12 @@
  *
  * What directions, activity and coefficients there are is lib/toy; here are the options, the files and the tables. */
 /* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
+#include "cli/table.h"
+#include "cli/tool.h"
+#include "dict/kind.h"
 #include "files/saefile.h"
-#include "ground/mem.h"
-#include "kinds/kind.h"
 #include "kinds/kinds.h"
-#include "tools/table.h"
-#include "tools/tool.h"
 #include "toy/tally.h"
 
 #include <math.h>
@@ -292,10 +292,10 @@ static char *number_list(const float *f, const double *p, size_t n)
 {
     struct text t = { .n = 0 };
     char number[32];
-    text_plain(&t, "");
+    table_text_plain(&t, "");
     for (size_t i = 0; i < n; i++) {
         snprintf(number, sizeof number, i ? " %.9g" : "%.9g", f ? (double)f[i] : p[i]);
-        text_plain(&t, number);
+        table_text_plain(&t, number);
     }
     return t.s;
 }

@@ -2,14 +2,14 @@
  *
  * One operand: every row with every other one. Two: rows of A with rows of B, a row's own twin included. Signed. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/ranges.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/ranges.h"
+#include "base/rng.h"
+#include "cli/cli_sae.h"
+#include "cli/labels.h"
+#include "cli/table.h"
 #include "maths/cosine.h"
 #include "maths/vec.h"
-#include "tools/labels.h"
-#include "tools/saetool.h"
-#include "tools/table.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -53,7 +53,7 @@ static const struct opt_usage usage = {
     .tool = "sae-cossim", .synopsis = "[OPTION]... A [B]",
     .about = "Compare the feature directions of a dictionary with each other, or with those of another one.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_SEED | OPT_JSON, .min_operands = 1, .max_operands = 2,
-    .version = tool_version_arithmetic,
+    .version = cli_blas_version,
 };
 
 /* ---- directions ---- */
@@ -65,13 +65,13 @@ struct rows {
 
 static struct rows load_rows(const char *path)
 {
-    struct sae *s = tool_sae(path);
+    struct sae *s = cli_sae(path);
     if (o.encoder && !s->w_enc)
         tool_die_data("%s: a dictionary without an encoder", path);
     struct rows r = { mem_align(s->d_sae * s->d_model, sizeof(float)), s->d_sae, s->d_model };
     memcpy(r.x, o.encoder ? s->w_enc : s->w_dec, r.n * r.d * sizeof *r.x);
     for (size_t i = 0; i < r.n; i++)
-        vec_normalise(r.x + i * r.d, r.d, 1e-30f);
+        vec_normalize(r.x + i * r.d, r.d, 1e-30f);
     sae_free(s);
     return r;
 }
@@ -92,7 +92,7 @@ static struct rows random_rows(size_t n, size_t d, uint64_t stream)
     for (size_t i = 0; i < n * d; i++)
         r.x[i] = (float)rng_normal(&g);
     for (size_t i = 0; i < n; i++)
-        vec_normalise(r.x + i * d, d, 1e-30f);
+        vec_normalize(r.x + i * d, d, 1e-30f);
     return r;
 }
 
@@ -187,7 +187,7 @@ static int print_long(const struct cosine_stats *s, size_t n, bool same)
     struct table *t = table_create(names, columns);
     for (size_t r = 0; r < n; r++)
         for (size_t i = 0; i < ranks; i++) {
-            const struct topk_item *near = &s->nearest[r].item[rank[i] - 1];
+            const struct largest_item *near = &s->nearest[r].item[rank[i] - 1];
             print_feature(t, number_of(r));
             table_count(t, rank[i]);
             table_count(t, near->order);
@@ -202,7 +202,7 @@ static int print_long(const struct cosine_stats *s, size_t n, bool same)
 static void leave_out_self(struct cosine_stats *s, size_t n)
 {
     for (size_t r = 0; r < n; r++) {
-        struct topk *near = &s->nearest[r];
+        struct largest *near = &s->nearest[r];
         size_t at = 0;
         while (at < near->n && near->item[at].order != number_of(r))
             at++;
@@ -301,7 +301,7 @@ static int print_hubs(const struct cosine_stats *s, size_t na, size_t nb)
     const char *names[3];
     size_t columns = name_feature(names);
     names[columns++] = "in_degree";
-    struct topk order = { .k = nb };
+    struct largest order = { .k = nb };
     uint64_t *degree = mem_zero(nb, sizeof *degree);
     double lo, hi;
     parse_hubs(&lo, &hi);
@@ -310,14 +310,14 @@ static int print_hubs(const struct cosine_stats *s, size_t na, size_t nb)
             degree[s->nearest[r].item[0].order]++;
     for (size_t c = 0; c < nb; c++)
         if (degree[c])
-            topk_push(&order, (double)degree[c], c, NULL);
-    topk_sort(&order);
+            largest_push(&order, (double)degree[c], c, NULL);
+    largest_sort(&order);
     struct table *t = table_create(names, columns);
     for (size_t i = 0; i < order.n; i++) {
         print_feature(t, order.item[i].order);
         table_count(t, (uint64_t)order.item[i].key);
     }
-    topk_free(&order);
+    largest_free(&order);
     free(degree);
     return table_finish(t);
 }
@@ -366,7 +366,7 @@ static void add_best(struct summary *s, double *best, size_t n)
     add(s, "cos_1_max", best[n - 1]);
 }
 
-static struct summary summarise(const struct rows *a, const struct rows *b)
+static struct summary summarize(const struct rows *a, const struct rows *b)
 {
     struct summary s = make_summary();
     struct cosine_stats c;
@@ -429,10 +429,10 @@ static struct summary law_of(const struct rows *a, const struct rows *b)
 static int print_summary(const struct rows *a, const struct rows *b)
 {
     static const char *const names[] = { "statistic", "measured", "random", "law" };
-    struct summary s = summarise(a, b), random = { .n = 0 }, law = { .n = 0 };
+    struct summary s = summarize(a, b), random = { .n = 0 }, law = { .n = 0 };
     if (o.random) {
         struct rows x = random_rows(a->n, a->d, 1), y = a == b ? x : random_rows(b->n, b->d, 2);
-        random = summarise(&x, a == b ? &x : &y);
+        random = summarize(&x, a == b ? &x : &y);
         law = law_of(a, b);
     }
     struct table *t = table_create_keyed(names, o.random ? 4 : 2);

@@ -3,10 +3,10 @@
  *   acts x --> codes f = encode(x)        -d: codes f --> acts x_hat = f W_dec + b_dec        --error: acts x - x_hat
  *              --fista, --pursuit: f found by search on W_dec and b_dec, the encoder aside                           */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
+#include "base/mem.h"
+#include "cli/cli_sae.h"
+#include "data/lockstep.h"
 #include "maths/vec.h"
-#include "tools/pairing.h"
-#include "tools/saetool.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -51,13 +51,13 @@ static const struct opt_usage usage = {
     .tool = "sae-encode", .synopsis = "[OPTION]... SAE [STREAM]",
     .about = "Encode a stream of activations with a dictionary; the codes go to standard output.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_STREAM, .min_operands = 1, .max_operands = 2,
-    .version = tool_version_arithmetic,
+    .version = cli_blas_version,
 };
 
 /* The header key `sae`, with how the codes were found where that was not the encoder. */
 static json_t *sae_key(const struct sae *sae, const struct fista *how)
 {
-    json_t *key = tool_sae_key(sae);
+    json_t *key = cli_sae_key(sae);
     json_t *more = o.pursuit ? json_pack("{s:s,s:I}", "by", "pursuit", "k", (json_int_t)o.pursuit)
                  : o.fista ? json_pack("{s:s,s:f,s:b}", "by", "fista", "l1", how->lambda, "signed", how->is_signed)
                            : json_object();
@@ -70,7 +70,7 @@ static json_t *sae_key(const struct sae *sae, const struct fista *how)
 }
 
 /* The header keys of a stream this dictionary has made. */
-static json_t *changes(const struct sae *sae, const struct fista *how, const struct pairing *grad)
+static json_t *changes(const struct sae *sae, const struct fista *how, const struct lockstep *grad)
 {
     if (o.decode)
         return json_pack("{s:s,s:I,s:s,s:n}", "kind", "acts", "d", (json_int_t)sae->d_model, "dtype", "f32", "sae");
@@ -181,21 +181,21 @@ int main(int argc, char **argv)
 {
     struct codes codes = { .n = 0 };
     struct batch b;
-    struct pairing grad = { .path = NULL };
+    struct lockstep grad = { .path = NULL };
     uint64_t missed = 0;
     tool_begin(&argc, &argv, &usage, table);
     check_options();
-    struct sae *sae = tool_sae(argv[0]);
+    struct sae *sae = cli_sae(argv[0]);
     struct stream_in *in = tool_open(argc, argv, 1);
     tool_want(in, o.decode ? STREAM_CODES : STREAM_ACTS, o.decode ? sae->d_sae : sae->d_model, argv[0]);
     struct fista how = search_of(sae, argv[0]);
-    tool_sae_fits(sae, in);
-    if (o.attr && pairing_open(&grad, o.attr, STREAM_ACTS, sae->d_model))
+    cli_sae_fits(sae, in);
+    if (o.attr && lockstep_open(&grad, o.attr, STREAM_ACTS, sae->d_model))
         tool_die();
     tool_slice(in, sae->d_sae > sae->d_model ? sae->d_sae : sae->d_model);
     struct stream_out *out = tool_create(in, changes(sae, &how, &grad), argv, (size_t)argc);
-    float *x_hat = mem_alloc(in->most * sae->d_model, sizeof *x_hat);
-    float *error = mem_alloc(in->most * sae->d_model, sizeof *error);
+    float *x_hat = mem_alloc(in->max_rows * sae->d_model, sizeof *x_hat);
+    float *error = mem_alloc(in->max_rows * sae->d_model, sizeof *error);
     while (tool_next(in, &b)) {
         if (o.decode)
             codes_of_batch(&b, sae->d_sae, &codes);
@@ -203,7 +203,7 @@ int main(int argc, char **argv)
             missed += encode(sae, &how, &b, &codes);
         if (o.min > 0)
             drop_small(&codes);
-        if (o.attr && pairing_rows(&grad, &b))
+        if (o.attr && lockstep_rows(&grad, &b))
             tool_die();
         if (o.attr)
             attribute(sae, &codes, grad.x);
@@ -216,9 +216,9 @@ int main(int argc, char **argv)
             vec_sub(error, b.x, x_hat, b.n * sae->d_model);
         tool_put_acts(out, in, &b, o.error ? error : x_hat, sae->d_model, DTYPE_F32);
     }
-    if (o.attr && pairing_end(&grad))
+    if (o.attr && lockstep_end(&grad))
         tool_die();
-    pairing_close(&grad);
+    lockstep_close(&grad);
     if (missed)
         tool_warn("note: %" PRIu64 " rows were left short of their minimum: raise --iterations, or --tol", missed);
     codes_free(&codes);

@@ -1,13 +1,13 @@
 /* sae-fit: fit dictionaries to a stream of activations: the command line, and what of it is legal for which kind. The
- * work is that of tools/fitrun.h. */
+ * work is that of sae_fit/fitrun.h. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
+#include "base/mem.h"
+#include "cli/cli_blas.h"
+#include "cli/shellword.h"
+#include "fit/preset.h"
 #include "kinds/kinds.h"
-#include "kinds/recipe.h"
-#include "tools/arith.h"
-#include "tools/fitinfo.h"
-#include "tools/fitrun.h"
-#include "tools/shellword.h"
+#include "sae_fit/fitinfo.h"
+#include "sae_fit/fitrun.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -79,7 +79,7 @@ static const struct opt table[] = {
       .lo = 0, .hi = 1e30, THEIRS },
     { OPT_CHOICE, .name = "l1-units", .var = &o.units, .arg = "UNITS", .help = "what --l1 is meant in. cunningham: the "
       "squares are averaged over dimensions (LAMBDA times d_model); sharkey: f is averaged over features too "
-      "(LAMBDA times d_model / d_sae)", .choices = l1_unit_names, .shown = "the preset's or kind's", .numbers = true },
+      "(LAMBDA times d_model / d_sae)", .choices = preset_l1_unit_names, .shown = "the preset's or kind's", .numbers = true },
     { OPT_COUNT, .name = "l1-warmup", .var = &o.l1_warmup, .arg = "STEPS", .help = "LAMBDA rises from 0 in STEPS steps",
       .lo = 0, .hi = WIDE, THEIRS },
     { OPT_CHOICE, .name = "l1-by-norm", .var = &o.l1_by_norm, .arg = "HOW", .help = "yes: S = sum f_i |d_i| with free "
@@ -199,7 +199,7 @@ static const struct opt table[] = {
 static const struct opt_usage usage = {
     .tool = "sae-fit", .synopsis = "-o SAE [OPTION]... [ACTS]\n       sae-fit --info SAE",
     .about = "Fit a dictionary to a stream of activations.",
-    .common = OPT_SEED | OPT_HISTORY | OPT_JSON, .max_operands = 1, .version = tool_version_arithmetic,
+    .common = OPT_SEED | OPT_HISTORY | OPT_JSON, .max_operands = 1, .version = cli_blas_version,
 };
 
 /* ---- the options ---- */
@@ -279,12 +279,12 @@ static void field_give(const struct field *f, const struct fit_options *from)
     }
 }
 
-static const struct recipe *recipe_in_force(void)
+static const struct preset *recipe_in_force(void)
 {
-    return o.preset >= 0 ? presets[o.preset] : kinds[o.kind]->usual;
+    return o.preset >= 0 ? presets[o.preset] : kinds[o.kind]->defaults;
 }
 
-static void resolve_size(const struct recipe *r, size_t d)
+static void resolve_size(const struct preset *r, size_t d)
 {
     if (opt_given(&o.ratio) && opt_given(&o.d_sae))
         opt_misuse("-x and --d-sae exclude each other");
@@ -296,10 +296,10 @@ static void resolve_size(const struct recipe *r, size_t d)
 
 /* lambda, its units and the scale of rows it is meant for: each the recipe's until its own option is given. A preset's
  * are for its own kind. */
-static void resolve_l1(const struct recipe *r, unsigned uses)
+static void resolve_l1(const struct preset *r, unsigned uses)
 {
     static double usual;
-    const struct recipe *own = !strcmp(kind_names[o.kind], r->kind) ? r : kinds[o.kind]->usual;
+    const struct preset *own = !strcmp(kind_names[o.kind], r->kind) ? r : kinds[o.kind]->defaults;
     bool given = opt_given(&o.l1);
     if (given && !(uses & USES_L1))
         refuse("--l1");
@@ -338,7 +338,7 @@ static void check_ranges(const struct fit_options *f)
 }
 
 /* Which option or preset needs the number of all rows; NULL: none. */
-static const char *schedule_of(const struct fit_options *f, const struct recipe *r)
+static const char *schedule_of(const struct fit_options *f, const struct preset *r)
 {
     if (f->decay > 0)
         return "--decay";
@@ -353,9 +353,9 @@ static const char *schedule_of(const struct fit_options *f, const struct recipe 
 
 /* The number of all rows, 0: not known. A kind by itself leaves out then what depends on it; what was asked for by an
  * option or preset is refused. */
-static uint64_t resolve_total(struct fit_options *f, const struct recipe *r, const struct fitrows *src)
+static uint64_t resolve_total(struct fit_options *f, const struct preset *r, const struct fitrows *src)
 {
-    bool warms = r->l1_warmup_share > 0 && f->kind->uses & USES_L1 && !opt_given(&o.l1_warmup);
+    bool warms = r->l1_warmup_share > 0 && f->kind->accepts & USES_L1 && !opt_given(&o.l1_warmup);
     uint64_t total = fitrows_total(src, warms || schedule_of(f, r));
     if (!total && f->decay > 0 && o.preset < 0 && !opt_given(&o.decay)) {
         f->decay = o.decay = 0;
@@ -371,7 +371,7 @@ static uint64_t resolve_total(struct fit_options *f, const struct recipe *r, con
     return total;
 }
 
-static void resolve_resampling(struct fit_options *f, unsigned uses, const struct recipe *r)
+static void resolve_resampling(struct fit_options *f, unsigned uses, const struct preset *r)
 {
     static const struct {
         const void *var;
@@ -406,7 +406,7 @@ static void plan_resampling(struct fit_options *f)
     if (__builtin_mul_overflow(f->resample_every, (uint64_t)o.resample_times, &f->resample_last))
         f->resample_last = UINT64_MAX;
     f->resample_rows = (uint64_t)o.resample_rows;
-    f->resample_centre = o.resample_center;
+    f->resample_center = o.resample_center;
 }
 
 static size_t at_most(size_t n, size_t bound)
@@ -430,11 +430,11 @@ static struct fit_options resolve(const struct fitrows *src, uint64_t *total)
     for (int i = 0; o.kind < 0; i++)
         if (!strcmp(kind_names[i], name))
             o.kind = i;
-    const struct recipe *r = recipe_in_force();
+    const struct preset *r = recipe_in_force();
     const struct kind *kind = kinds[o.kind];
-    struct fit_options f = recipe_options(r, kind);
+    struct fit_options f = preset_options(r, kind);
     resolve_size(r, d);
-    resolve_l1(r, kind->uses);
+    resolve_l1(r, kind->accepts);
     f.d_model = d;
     f.d_sae = (size_t)o.d_sae;
     f.aux_k = at_most(f.aux_k, f.d_sae);
@@ -443,7 +443,7 @@ static struct fit_options resolve(const struct fitrows *src, uint64_t *total)
     f.rms = o.normalize == NORMALIZE_RMS;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const struct field *one = &fields[i];
-        bool can = (kind->uses & one->uses) == one->uses;
+        bool can = (kind->accepts & one->uses) == one->uses;
         if (opt_given(one->var) && !can)
             refuse(one->name);
         if (opt_given(one->var))
@@ -451,12 +451,12 @@ static struct fit_options resolve(const struct fitrows *src, uint64_t *total)
         else if (can)
             field_give(one, &f);
     }
-    if (o.init && !(kind->uses & USES_INIT))
+    if (o.init && !(kind->accepts & USES_INIT))
         refuse("--init");
     if (!opt_given(&o.batch))
         o.batch = (int64_t)r->batch;
-    resolve_buffer(d, kind->uses);
-    resolve_resampling(&f, kind->uses, r);
+    resolve_buffer(d, kind->accepts);
+    resolve_resampling(&f, kind->accepts, r);
     check_ranges(&f);
     *total = resolve_total(&f, r, src);
     plan_resampling(&f);
@@ -493,9 +493,9 @@ static void say_choice(const struct fit_options *f, const struct fitrows *src)
     char sparsity[60] = "";
     if (!opt.verbose && (opt_given(&o.kind) || o.preset >= 0))
         return;
-    if (f->kind->uses & USES_K)
+    if (f->kind->accepts & USES_K)
         snprintf(sparsity, sizeof sparsity, ", %zu of them a row (-k)", f->k);
-    else if (f->kind->uses & USES_L1 && o.l1.n == 1)
+    else if (f->kind->accepts & USES_L1 && o.l1.n == 1)
         snprintf(sparsity, sizeof sparsity, ", --l1 %g", o.l1.item[0]);
     tool_warn("kind %s, %zu features%s; rows %s%s; dead: not fired in %" PRId64 " rows", f->kind->name, f->d_sae,
               sparsity, f->rms ? "scaled to a mean square norm of d_model" : "as they are", bos_words(src->in->head), o.window);
@@ -550,7 +550,7 @@ static struct fit_job *make_jobs(const struct fit_options *f, size_t jobs)
             if (job[k].l1 == job[j].l1 || !strcmp(job[k].word, job[j].word))
                 opt_misuse("--l1: %s is there twice", job[j].word);
         if (o.l1.n)
-            own.l1 = l1_canonical(job[j].l1, (enum l1_units)o.units, own.d_model, own.d_sae);
+            own.l1 = preset_l1_canonical(job[j].l1, (enum l1_units)o.units, own.d_model, own.d_sae);
         job[j].options = own;
         try_file(job[j].output);
     }
@@ -564,7 +564,7 @@ static struct fit_job *make_jobs(const struct fit_options *f, size_t jobs)
 static int fit(int argc, char **argv, const char *command)
 {
     struct fit_run r = {
-        .src = { .path = argc ? argv[0] : NULL, .most = o.rows, .epochs = o.epochs }, .buffer = (size_t)o.buffer,
+        .src = { .path = argc ? argv[0] : NULL, .max_rows = o.rows, .epochs = o.epochs }, .buffer = (size_t)o.buffer,
         .log_every = (uint64_t)o.log_every, .every = (uint64_t)o.every, .eval = o.eval, .init = o.init,
         .checkpoint = o.checkpoint, .resume = o.resume, .l1 = &o.l1, .command = command,
     };
@@ -597,7 +597,7 @@ static char *command_of(char *const *argv)
 {
     struct text t = { .s = NULL };
     for (size_t i = 0; argv[i]; i++) {
-        text_plain(&t, i ? " " : "");
+        table_text_plain(&t, i ? " " : "");
         shellword_add(&t, argv[i], false);
     }
     return t.s;
@@ -605,7 +605,7 @@ static char *command_of(char *const *argv)
 
 int main(int argc, char **argv)
 {
-    mem_program = usage.tool;           /* before the first allocation */
+    err_program = usage.tool;           /* before the first allocation */
     char *command = command_of(argv);
     tool_begin(&argc, &argv, &usage, table);
     if (o.info && (!argc || opt.output))
@@ -616,7 +616,7 @@ int main(int argc, char **argv)
         opt_misuse("-o SAE is required");
     if (opt_given(&o.every) && !o.checkpoint)
         opt_misuse("--every needs --checkpoint");
-    tool_arithmetic();
+    cli_blas_start();
     int status = fit(argc, argv, command);
     free(command);
     return status;

@@ -3,15 +3,15 @@
  *   x' = x + sum_i (f'_i - f_i) d_i            f = encode(x), f' the edited codes; the reconstruction error stays in
  *   --replace: x' = sum_i f'_i d_i + b_dec
  *
- * What edits there are, and the arithmetic: tools/edit.h. --at last must see the row behind a batch before it can be
+ * What edits there are, and the arithmetic: patch/edit.h. --at last must see the row behind a batch before it can be
  * patched.
  *
  * A row no edit touches keeps its bits. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "tools/edit.h"
-#include "tools/lookahead.h"
-#include "tools/saetool.h"
+#include "base/mem.h"
+#include "cli/cli_sae.h"
+#include "cli/lookahead.h"
+#include "patch/edit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,8 +35,8 @@ static const struct opt table[] = {
     { .type = OPT_GROUP, .help = "Where" },
     { OPT_STRING, .name = "at", .var = &o.at, .arg = "WHERE", .help = "all edits: only rows at position POS of their context, at "
       "LO:HI (both ends included) or a list of these, or the last one of each context", .shown = "", .numbers = true },
-    WHERE_OPTION(&o.where, "all edits: only rows"),
-    TOKEN_OPTION(&o.token, "all edits: only rows"),
+    ROW_SELECTOR_OPTION(&o.where, "all edits: only rows"),
+    ROW_SELECTOR_TOKEN_OPTION(&o.token, "all edits: only rows"),
     { .type = OPT_GROUP, .help = "Output" },
     { OPT_FLAG, .name = "replace", .var = &o.replace, .help = "every row becomes the reconstruction of its (edited) codes",
       .numbers = true },
@@ -47,7 +47,7 @@ static const struct opt_usage usage = {
     .tool = "sae-patch", .synopsis = "[OPTION]... SAE [ACTS]",
     .about = "Edit features inside a stream of activations; the edited rows go to standard output.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_STREAM, .min_operands = 1, .max_operands = 2,
-    .version = tool_version_arithmetic,
+    .version = cli_blas_version,
 };
 
 struct work {
@@ -63,7 +63,7 @@ static void patch(struct work *w, const struct batch *b, const struct batch *nex
 {
     struct batch out = { .n = b->n };
     size_t d = w->in->d, item = d * dtype_size(w->in->dtype);
-    if (edits_rows(&w->edits, b, next, o.replace, w->x, w->changed))
+    if (edit_rows(&w->edits, b, next, o.replace, w->x, w->changed))
         tool_die();
     memcpy(w->stored, batch_column(b, "x")->data, b->n * item);
     for (size_t i = 0; i < b->n; i++)
@@ -81,21 +81,21 @@ static void patch_all(struct work *w)
     while (lookahead_next(&ahead, &b, &next))
         patch(w, b, next);
     lookahead_free(&ahead);
-    if (edits_end(&w->edits))
+    if (edit_end(&w->edits))
         tool_die();
 }
 
 static void read_edits(struct edits *e)
 {
-    if (o.at && where_at(&e->where, o.at))
+    if (o.at && row_selector_at(&e->where, o.at))
         opt_misuse("--at: %s", err_text());
-    where_options(&e->where, o.where, o.token);
-    bool bad = o.file && edits_add_file(e, o.file);
+    row_selector_options(&e->where, o.where, o.token);
+    bool bad = o.file && edit_add_file(e, o.file);
     for (size_t i = 0; i < o.edits.n && !bad; i++)
-        bad = edits_add(e, o.edits.item[i]);
+        bad = edit_add(e, o.edits.item[i]);
     if (bad)
         tool_die();
-    edits_settle(e);
+    edit_ready(e);
 }
 
 /* Zeros that are undone when the rows are encoded again. */
@@ -103,7 +103,7 @@ static void note_returns(const struct edits *e)
 {
     uint32_t feature;
     double share;
-    size_t n = edits_return(e, &feature, &share);
+    size_t n = edit_return(e, &feature, &share);
     if (n == 1)
         tool_warn("note: encoded again, feature %u can come back with %.2g of its value: its encoder row does not undo its "
                   "decoder row; 'silence %u' leaves nothing", feature, share, feature);
@@ -116,22 +116,22 @@ int main(int argc, char **argv)
 {
     struct work w = { .in = NULL };
     tool_begin(&argc, &argv, &usage, table);
-    struct sae *sae = tool_sae(argv[0]);
-    edits_begin(&w.edits, sae);
+    struct sae *sae = cli_sae(argv[0]);
+    edit_begin(&w.edits, sae);
     read_edits(&w.edits);
     w.in = tool_open(argc, argv, 1);
     tool_want(w.in, STREAM_ACTS, sae->d_model, argv[0]);
     w.edits.of = stream_name(w.in);
-    tool_sae_fits(sae, w.in);
+    cli_sae_fits(sae, w.in);
     tool_slice(w.in, sae->d_sae);
-    w.changed = mem_alloc(w.in->most, sizeof *w.changed);
-    w.x = mem_alloc(w.in->most * sae->d_model, sizeof *w.x);
-    w.stored = mem_alloc(w.in->most * sae->d_model, sizeof(float));
+    w.changed = mem_alloc(w.in->max_rows, sizeof *w.changed);
+    w.x = mem_alloc(w.in->max_rows * sae->d_model, sizeof *w.x);
+    w.stored = mem_alloc(w.in->max_rows * sae->d_model, sizeof(float));
     w.out = tool_create(w.in, json_object(), argv, (size_t)argc);
     patch_all(&w);
     if (!o.replace)
         note_returns(&w.edits);
-    edits_free(&w.edits);
+    edit_free(&w.edits);
     free(w.changed);
     free(w.x);
     free(w.stored);

@@ -3,14 +3,14 @@
  *
  *   rows x --> codes f --> x_hat: sums over all rows (maths/measure.h)       d_i, e_i alone: maths/geometry.h */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
+#include "base/mem.h"
+#include "cli/cli_sae.h"
+#include "cli/labels.h"
 #include "maths/cosine.h"
 #include "maths/geometry.h"
 #include "maths/measure.h"
 #include "maths/vec.h"
-#include "tools/labels.h"
-#include "tools/saetool.h"
-#include "tools/statrows.h"
+#include "sae_stat/statrows.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -35,8 +35,8 @@ static const struct opt table_of_options[] = {
       "recovered" },
     { OPT_STRING, .name = "codes", .var = &o.codes, .arg = "FILE", .help = "the true codes of ACTS: recovery by frequency and "
       "by scale, slopes" },
-    WHERE_OPTION(&o.where, "only rows"),
-    TOKEN_OPTION(&o.token, "only rows"),
+    ROW_SELECTOR_OPTION(&o.where, "only rows"),
+    ROW_SELECTOR_TOKEN_OPTION(&o.token, "only rows"),
     { OPT_COUNT, .name = "window", .var = &o.window, .arg = "ROWS", .help = "a feature is dead if it did not fire in the last "
       "ROWS rows measured", .lo = 1, .hi = 9e15, .shown = "all of them" },
     { OPT_FLAG, .name = "no-neurons", .var = &o.no_neurons, .help = "no correlations with neurons; they take d_sae x d_model "
@@ -54,7 +54,7 @@ static const struct opt_usage usage = {
     .tool = "sae-stat", .synopsis = "[OPTION]... SAE... [ACTS]\n       sae-stat [OPTION]... [SAE] [CODES]",
     .about = "Measure a dictionary, or several side by side, alone or on the rows of a stream; or codes by themselves.",
     .common = OPT_OUTPUT | OPT_ZSTD | OPT_JSON, .max_operands = 100000,
-    .version = tool_version_arithmetic,
+    .version = cli_blas_version,
 };
 
 /* What all tables are made from. */
@@ -77,7 +77,7 @@ static float *unit_rows(const struct sae *s)
     float *x = mem_align(s->d_sae * s->d_model, sizeof *x);
     memcpy(x, s->w_dec, s->d_sae * s->d_model * sizeof *x);
     for (size_t i = 0; i < s->d_sae; i++)
-        vec_normalise(x + i * s->d_model, s->d_model, 1e-30f);
+        vec_normalize(x + i * s->d_model, s->d_model, 1e-30f);
     return x;
 }
 
@@ -546,14 +546,14 @@ static void measure(struct stats *all, size_t n, struct stream_in *in)
 {
     struct statrows how = { .coded = o.coded, .codes = o.codes, .neurons = !o.no_neurons && !o.hist };
     struct statrows_of *of = mem_zero(n, sizeof *of);
-    where_options(&how.where, o.where, o.token);
+    row_selector_options(&how.where, o.where, o.token);
     for (size_t k = 0; k < n; k++)
         of[k] = (struct statrows_of){ all[k].path, all[k].sae, &all[k].shape, o.codes ? all[k].nearest : NULL,
                                       o.codes ? all[k].truth->d_sae : 0, NULL };
     statrows_read(&how, of, n, in);
     for (size_t k = 0; k < n; k++)
         all[k].rows = of[k].rows;
-    where_free(&how.where);
+    row_selector_free(&how.where);
     free(of);
 }
 
@@ -594,9 +594,9 @@ int main(int argc, char **argv)
     struct stream_in *in = stream ? tool_open(argc, argv, argc ? argc - 1 : 0) : NULL;
     if (in)
         check_stream(in, saes);
-    struct sae *truth = o.truth ? tool_sae(o.truth) : NULL;
+    struct sae *truth = o.truth ? cli_sae(o.truth) : NULL;
     for (size_t k = 0; k < saes; k++) {
-        all[k] = (struct stats){ .path = argv[k], .sae = tool_sae(argv[k]) };
+        all[k] = (struct stats){ .path = argv[k], .sae = cli_sae(argv[k]) };
         all[k].m = all[k].sae->d_sae;
         all[k].shape = geometry_of(all[k].sae->w_dec, all[k].sae->w_enc, all[k].m, all[k].sae->d_model);
         if (truth)

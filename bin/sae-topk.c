@@ -4,19 +4,19 @@
  * request, of random firings); the tokens it fires on; how often it fires; or, the other way round, which features fire on a
  * token. A row is looked at once the rows behind it have come, so that its context is complete. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/keymap.h"
-#include "ground/mem.h"
-#include "ground/ranges.h"
-#include "maths/topk.h"
-#include "tools/labels.h"
-#include "tools/logitlist.h"
-#include "tools/lookahead.h"
-#include "tools/saetool.h"
-#include "tools/table.h"
-#include "tools/tokenstat.h"
-#include "tools/tool.h"
-#include "tools/where.h"
-#include "tools/window.h"
+#include "base/keymap.h"
+#include "base/mem.h"
+#include "base/ranges.h"
+#include "cli/cli_sae.h"
+#include "cli/labels.h"
+#include "cli/lookahead.h"
+#include "cli/table.h"
+#include "cli/tool.h"
+#include "data/row_selector.h"
+#include "maths/largest.h"
+#include "sae_topk/logitlist.h"
+#include "sae_topk/tokenstat.h"
+#include "sae_topk/window.h"
 
 #include <regex.h>
 #include <stdlib.h>
@@ -50,7 +50,7 @@ static const struct opt table[] = {
     { OPT_STRING, .letter = 'f', .name = "features", .var = &o.features, .arg = "LIST", .help = "only these features, in this "
       "order: numbers and ranges LO-HI", .shown = "all" },
     { OPT_FLAG, .name = "alive", .var = &o.alive, .help = "features in order of how often they fire, not of their number" },
-    WHERE_OPTION(&o.where, "only firings on rows"),
+    ROW_SELECTOR_OPTION(&o.where, "only firings on rows"),
     { OPT_FLAG, .name = "distinct", .var = &o.distinct, .help = "among the top at most one row of a context (the best), and one "
       "of those whose text as shown is the same" },
     { OPT_COUNT, .name = "random", .var = &o.random, .arg = "N", .help = "also N firings drawn at random",
@@ -83,7 +83,7 @@ struct tally {
 };
 
 struct feature {
-    struct topk top, random, quantiles;     /* loads: struct context */
+    struct largest top, random, quantiles;     /* loads: struct context */
     struct context *pending;                /* --distinct: the best of the context in hand */
 };
 
@@ -150,10 +150,10 @@ static struct context *cut_out(const struct window_row *r, uint32_t f, float val
     return window_context(&win, r->row, f, value, opt.json || o.values);
 }
 
-static void offer(struct topk *t, double key, const struct window_row *r, uint32_t f, float value)
+static void offer(struct largest *t, double key, const struct window_row *r, uint32_t f, float value)
 {
-    if (topk_wants(t, key, r->row))
-        free(topk_push(t, key, r->row, cut_out(r, f, value)));
+    if (largest_wants(t, key, r->row))
+        free(largest_push(t, key, r->row, cut_out(r, f, value)));
 }
 
 /* ---- --distinct ---- */
@@ -185,13 +185,13 @@ static void push_distinct(struct feature *f, struct context *c)
     if (twin && same_text(twin, c)) {
         bool better = c->value > twin->value || (c->value == twin->value && c->row < twin->row);
         if (better) {
-            topk_raise(&f->top, twin, c->value, c->row, c);
+            largest_raise(&f->top, twin, c->value, c->row, c);
             keymap_set(&texts, c->key, (uintptr_t)c);
         }
         free(better ? twin : c);
         return;
     }
-    out = topk_push(&f->top, c->value, c->row, c);
+    out = largest_push(&f->top, c->value, c->row, c);
     if (out != c)
         keymap_set(&texts, c->key, (uintptr_t)c);
     unlist(out);
@@ -212,7 +212,7 @@ static void offer_distinct(struct feature *f, const struct window_row *r, uint32
     struct context *p = f->pending;
     if (p && (!r->has_ctx || p->ctx != r->ctx || p->doc != r->doc))
         settle(f);
-    if ((f->pending && value <= f->pending->value) || !topk_wants(&f->top, value, r->row))
+    if ((f->pending && value <= f->pending->value) || !largest_wants(&f->top, value, r->row))
         return;
     free(f->pending);
     f->pending = cut_out(r, i, value);
@@ -318,7 +318,7 @@ static struct {
 static void ask_for_token(void)
 {
     if (o.token)
-        asked.bytes = where_bytes(o.token, &asked.len);
+        asked.bytes = row_selector_bytes(o.token, &asked.len);
     if (o.token_re && regcomp(&asked.re, o.token_re, REG_EXTENDED | REG_NOSUB))
         opt_misuse("--token-re: '%s' is not a regular expression", o.token_re);
 }
@@ -352,7 +352,7 @@ static int count_row(const struct batch *b, size_t i)
     return 0;
 }
 
-static int take_batch(const struct where *where, const struct batch *b, const struct batch *next)
+static int take_batch(const struct row_selector *where, const struct batch *b, const struct batch *next)
 {
     static bool *chosen;
     static size_t cap;
@@ -362,7 +362,7 @@ static int take_batch(const struct where *where, const struct batch *b, const st
         return err_data("no column tok to count");
     if (on_token && !b->text_end)
         return err_data("no column text to look for tokens in");
-    if (any && where_rows(where, b, next, chosen) < 0)
+    if (any && row_selector_rows(where, b, next, chosen) < 0)
         return -1;
     for (size_t i = 0; i < b->n; i++)
         if (((!any || chosen[i]) && count_row(b, i)) || (contexts && add_row(b, i, !any || chosen[i])))
@@ -372,10 +372,10 @@ static int take_batch(const struct where *where, const struct batch *b, const st
 
 static void read_all(struct stream_in *in)
 {
-    struct where where = { .n = 0 };
+    struct row_selector where = { .n = 0 };
     uint64_t section = 0;
     const struct batch *b, *next;
-    where_options(&where, o.where, NULL);
+    row_selector_options(&where, o.where, NULL);
     struct lookahead ahead = { .in = in, .look = where.last };
     while (lookahead_next(&ahead, &b, &next)) {
         if (b->section != section)
@@ -388,7 +388,7 @@ static void read_all(struct stream_in *in)
     }
     end_section();
     lookahead_free(&ahead);
-    where_free(&where);
+    row_selector_free(&where);
 }
 
 /* ---- printing ---- */
@@ -452,11 +452,11 @@ static void print_text(const struct context *c)
         return;
     }
     marked.n = 0;
-    text_bytes(&marked, text, c->at);
-    text_plain(&marked, "<<");
-    text_bytes(&marked, text + c->at, c->len);
-    text_plain(&marked, ">>");
-    text_bytes(&marked, text + behind, c->bytes - behind);
+    table_text_bytes(&marked, text, c->at);
+    table_text_plain(&marked, "<<");
+    table_text_bytes(&marked, text + c->at, c->len);
+    table_text_plain(&marked, ">>");
+    table_text_bytes(&marked, text + behind, c->bytes - behind);
     table_bytes(out, marked.s, marked.n);
 }
 
@@ -481,14 +481,14 @@ static void print_context(size_t i, size_t rank, const struct context *c, const 
 
 static int by_value(const void *a, const void *b)
 {
-    const struct context *x = ((const struct topk_item *)a)->load, *y = ((const struct topk_item *)b)->load;
+    const struct context *x = ((const struct largest_item *)a)->load, *y = ((const struct largest_item *)b)->load;
     return x->value != y->value ? (x->value < y->value ? 1 : -1) : x->row < y->row ? -1 : x->row > y->row;
 }
 
 static void print_contexts(size_t i, struct feature *f)
 {
-    topk_sort(&f->top);
-    topk_sort(&f->random);
+    largest_sort(&f->top);
+    largest_sort(&f->random);
     for (size_t k = 0; k < f->top.n; k++)
         print_context(i, k + 1, f->top.item[k].load, "top");
     for (size_t k = 0; k < f->random.n; k++)
@@ -565,11 +565,11 @@ static void print_firing_on_token(void)
 {
     static const char *const names[] = { "feature", "label", "rank", "count", "share", "recall", "f1", "mean", "max", "density",
         NULL };
-    struct topk best = { .k = (size_t)o.k };
+    struct largest best = { .k = (size_t)o.k };
     for (size_t k = 0; k < shown; k++)
         if (on_token[order[k]].count)
-            topk_push(&best, f1_of(order[k]), order[k], NULL);
-    topk_sort(&best);
+            largest_push(&best, f1_of(order[k]), order[k], NULL);
+    largest_sort(&best);
     begin_table(names, has_label, 0);
     for (size_t k = 0; k < best.n; k++) {
         size_t i = best.item[k].order;
@@ -584,7 +584,7 @@ static void print_firing_on_token(void)
         table_real(out, t->max);
         table_real(out, density(i));
     }
-    topk_free(&best);
+    largest_free(&best);
 }
 
 static int by_fires(const void *a, const void *b)
@@ -604,7 +604,7 @@ static int list_logits(int argc, char **argv)
     if (o.tokens || o.counts || o.token || o.token_re || o.alive || o.distinct || o.random || o.quantiles || o.where || o.values ||
         o.show || opt_given(&o.width))
         opt_misuse("--logits goes with -k, -f, -m, -p and --labels only");
-    struct sae *sae = tool_sae(argv[0]);
+    struct sae *sae = cli_sae(argv[0]);
     m = sae->d_sae;
     choose_features();
     int status = logitlist_main(sae, argv[0], o.model, o.hook, order, shown, (size_t)o.k, labels);

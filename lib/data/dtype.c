@@ -44,7 +44,7 @@ static inline uint32_t as_bits(float f)
     return u;
 }
 
-/* Branch-free so that it vectorises: shift exponent and mantissa into place, then let one multiplication by 2^112
+/* Branch-free so that it vectorizes: shift exponent and mantissa into place, then let one multiplication by 2^112
  * rebias the exponent, subnormals included; infinities and NaN get the exponent they lost. */
 static inline float half_to_float(uint16_t h)
 {

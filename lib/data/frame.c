@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/frame.h"
-#include "ground/hex.h"
-#include "ground/mem.h"
+#include "base/hex.h"
+#include "base/mem.h"
 
 #include <libdeflate.h>
 #include <msgpack.h>

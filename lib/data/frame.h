@@ -8,8 +8,8 @@
 #ifndef FRAME_H
 #define FRAME_H
 
-#include "ground/err.h"
-#include "ground/io.h"
+#include "base/err.h"
+#include "base/io.h"
 
 #include <jansson.h>
 #include <stddef.h>

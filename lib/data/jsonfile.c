@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/jsonfile.h"
-#include "ground/err.h"
-#include "ground/io.h"
-#include "ground/mem.h"
+#include "base/err.h"
+#include "base/io.h"
+#include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef JSONFILE_H
 #define JSONFILE_H
 
-#include "ground/err.h"
+#include "base/err.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/npy.h"
-#include "ground/mem.h"
+#include "base/mem.h"
 
 #include <stdbool.h>
 #include <stdint.h>

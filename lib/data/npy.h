@@ -6,9 +6,9 @@
 #ifndef NPY_H
 #define NPY_H
 
+#include "base/err.h"
+#include "base/io.h"
 #include "data/dtype.h"
-#include "ground/err.h"
-#include "ground/io.h"
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/npz.h"
-#include "ground/mem.h"
+#include "base/mem.h"
 
 #include <libdeflate.h>
 #include <stdio.h>

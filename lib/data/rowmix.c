@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/rowmix.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "data/rowpack.h"
 #include "data/spool.h"
-#include "ground/mem.h"
-#include "ground/rng.h"
 
 #include <stdlib.h>
 #include <string.h>

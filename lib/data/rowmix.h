@@ -21,7 +21,7 @@ struct rowmix *rowmix_new(uint64_t seed, uint64_t window, size_t memory);
 void rowmix_free(struct rowmix *m);
 /* Take the rows of b: all must have the same columns. What does not travel with rows is left out. */
 int rowmix_add(struct rowmix *m, const struct batch *b) ERR_CHECKED;
-/* Give out rows as a batch of about STREAM_PAYLOAD bytes, to be released by batch_unpick(): 1, 0 when there are none (now, or
+/* Give out rows as a batch of about STREAM_PAYLOAD bytes, to be released by batch_select_free(): 1, 0 when there are none (now, or
  * at all, after the `last` row has been added), -1. */
 int rowmix_take(struct rowmix *m, bool last, struct batch *out) ERR_CHECKED;
 

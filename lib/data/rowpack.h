@@ -25,7 +25,7 @@ void rowpack_free(struct rowpack *p);
 void rowpack_add(const struct rowpack *p, const struct batch *b, size_t i, struct rowpack_bytes *to);
 /* Bytes of the row that begins at `row`, its length included. */
 size_t rowpack_length(const uint8_t *row);
-/* out becomes a batch of these n rows; batch_unpick() releases it. */
+/* out becomes a batch of these n rows; batch_select_free() releases it. */
 void rowpack_batch(const struct rowpack *p, const uint8_t *const *row, size_t n, struct batch *out);
 
 #endif

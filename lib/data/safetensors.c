@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/safetensors.h"
+#include "base/io.h"
+#include "base/mem.h"
 #include "data/jsonfile.h"
 #include "data/sniff.h"
-#include "ground/io.h"
-#include "ground/mem.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -8,8 +8,8 @@
 #ifndef SAFETENSORS_H
 #define SAFETENSORS_H
 
+#include "base/err.h"
 #include "data/dtype.h"
-#include "ground/err.h"
 
 #include <jansson.h>
 #include <stddef.h>

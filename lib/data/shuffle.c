@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/shuffle.h"
-#include "ground/mem.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/rng.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #ifndef SHUFFLE_H
 #define SHUFFLE_H
 
-#include "ground/err.h"
+#include "base/err.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/spool.h"
-#include "ground/mem.h"
+#include "base/mem.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #ifndef SPOOL_H
 #define SPOOL_H
 
-#include "ground/err.h"
+#include "base/err.h"
 
 #include <stddef.h>
 #include <stdint.h>

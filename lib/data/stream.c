@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/stream.h"
+#include "base/mem.h"
 #include "data/sniff.h"
-#include "ground/mem.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -583,7 +583,7 @@ static const float *as_f32(const struct column *c, float **buf, size_t *cap)
 /* The index of the first value that is not finite, n when all are. */
 static size_t first_bad(const float *x, size_t n)
 {
-    uint32_t most = 0, u;                   /* largest magnitude as bits: vectorises where isfinite() would not */
+    uint32_t most = 0, u;                   /* largest magnitude as bits: vectorizes where isfinite() would not */
     for (size_t i = 0; i < n; i++) {
         memcpy(&u, x + i, 4);
         u &= 0x7fffffff;
@@ -620,8 +620,8 @@ static int hand_out(struct stream_in *s, struct batch *b)
     struct stream_reading *p = s->private;
     size_t lo = p->at, n = p->whole.n - lo;
     *b = p->whole;
-    if (s->most && n > s->most)
-        n = s->most;
+    if (s->max_rows && n > s->max_rows)
+        n = s->max_rows;
     batch_cut(b, lo, lo + n, &p->cuts);
     p->at = lo + n;
     batch_point(b);

@@ -107,7 +107,7 @@ struct stream_in {
     bool allow_nan;
     void (*on_end)(const struct stream_in *s, void *arg);   /* NULL, or called at each end record */
     void *on_end_arg;
-    size_t most;                        /* rows handed out at once (0: no limit); longer records come in slices */
+    size_t max_rows;                    /* rows handed out at once (0: no limit); longer records come in slices */
     struct stream_reading *private;
 };
 
@@ -126,7 +126,7 @@ const char *stream_name(const struct stream_in *s);
 /* ---- writing ---- */
 struct stream_out {
     struct io_out *io;
-    uint64_t section;                   /* of the input this mirrors: see tools/tool.h */
+    uint64_t section;                   /* of the input this mirrors: see cli/tool.h */
     bool allow_nan;                     /* stream_put() refuses a number that is not finite unless this is set */
     struct stream_writing *private;
 };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "files/saefile.h"
+#include "base/mem.h"
+#include "dict/deep_encoder.h"
+#include "files/sae_tensors.h"
 #include "files/saelens.h"
-#include "files/tensors.h"
-#include "ground/mem.h"
-#include "kinds/deep_encoder.h"
 #include "kinds/kinds.h"
 
 #include <math.h>
@@ -72,7 +72,7 @@ static const struct kind *find_kind(const json_t *meta)
 static int find_size(const struct safetensors *file, size_t *d_model, size_t *d_sae)
 {
     double d = 0, m = 0;
-    if (tensors_size(file, d_model, d_sae) || read_number(file->metadata, "d_model", 0, (double)*d_model, &d) ||
+    if (sae_tensors_size(file, d_model, d_sae) || read_number(file->metadata, "d_model", 0, (double)*d_model, &d) ||
         read_number(file->metadata, "d_sae", 0, (double)*d_sae, &m))
         return -1;
     if (d != (double)*d_model || m != (double)*d_sae)
@@ -86,8 +86,8 @@ static int check_digest(const struct safetensors *file, char sum[TENSORS_HEX], b
 {
     char seal[TENSORS_HEX];
     const char *stated = text_of(file->metadata, "digest");
-    tensors_digest(file->tensor, file->count, file->metadata, sum);
-    tensors_seal(file->metadata, seal);
+    sae_tensors_digest(file->tensor, file->count, file->metadata, sum);
+    sae_tensors_seal(file->metadata, seal);
     *sealed = stated && strlen(stated) == 2 * TENSORS_HEX - 1;
     const char *rest = stated && !strncmp(stated, sum, TENSORS_HEX - 1) ? stated + TENSORS_HEX - 1 : NULL;
     if (stated && !(rest && (*sealed ? *rest == ' ' && !strcmp(rest + 1, seal) : !*rest)))
@@ -104,7 +104,7 @@ static struct sae *read_sae(const struct safetensors *file)
     bool apply = true, sealed = false;
     int inner = 0;
     const struct kind *kind = check_format(meta) ? NULL : find_kind(meta);
-    if (!kind || find_size(file, &d_model, &d_sae) || tensors_check(file, kind, d_model, d_sae) ||
+    if (!kind || find_size(file, &d_model, &d_sae) || sae_tensors_check(file, kind, d_model, d_sae) ||
         read_number(meta, "k", 0, 0, &k) || read_number(meta, "l1", 0, 0, &l1) ||
         read_number(meta, "activation_scale", 0, 1, &scale) ||
         read_choice(meta, "apply_b_dec_to_input", true, &apply) || read_inner(meta, &inner))
@@ -124,7 +124,7 @@ static struct sae *read_sae(const struct safetensors *file)
     s->unsealed = text_of(meta, "digest") && !sealed;
     if (json_object_update(s->meta, file->metadata) || json_object_set_new(s->meta, "digest", json_string(sum)))
         mem_die(0);
-    if (tensors_read(s, file)) {
+    if (sae_tensors_read(s, file)) {
         sae_free(s);
         return NULL;
     }
@@ -152,12 +152,12 @@ int saefile_save(const char *path, const struct sae *s)
 {
     struct tensor tensor[SAE_TENSORS];
     float *turned;
-    size_t n = tensors_list(s, tensor, &turned);
+    size_t n = sae_tensors_list(s, tensor, &turned);
     char seal[TENSORS_HEX];
-    json_t *meta = tensors_metadata(s, tensor, n);
+    json_t *meta = sae_tensors_metadata(s, tensor, n);
     if (json_object_update_missing(meta, s->meta))
         mem_die(0);
-    tensors_seal(meta, seal);
+    sae_tensors_seal(meta, seal);
     if (json_object_set_new(meta, "digest", json_sprintf("%s %s", text_of(meta, "digest"), seal)))
         mem_die(0);
     int bad = safetensors_write(path, tensor, n, meta);

@@ -11,8 +11,8 @@
 #ifndef SAEFILE_H
 #define SAEFILE_H
 
-#include "ground/err.h"
-#include "kinds/sae.h"
+#include "base/err.h"
+#include "dict/sae.h"
 
 /* Load and check shapes, digest and finite values. NULL and a sentence (with the path) on failure. sae_free() it. */
 struct sae *saefile_load(const char *path);

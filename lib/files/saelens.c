@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "files/saelens.h"
+#include "base/mem.h"
 #include "data/jsonfile.h"
-#include "files/tensors.h"
-#include "ground/mem.h"
+#include "files/sae_tensors.h"
 #include "kinds/kinds.h"
 #include "maths/vec.h"
 
@@ -55,7 +55,7 @@ static int read_kind(const json_t *cfg, struct cfg *out)
     return out->kind ? 0 : err_data("a dictionary of kind %s, which this release does not know", kind);
 }
 
-static int read_normalisation(const json_t *cfg)
+static int read_normalization(const json_t *cfg)
 {
     const json_t *v = json_object_get(cfg, "normalize_activations");
     const char *text = json_is_true(v) ? "expected_average_only_in" : json_is_string(v) ? json_string_value(v) : "none";
@@ -70,7 +70,7 @@ static int read_cfg(const json_t *cfg, struct cfg *out)
     const json_t *said = json_object_get(cfg, "finetuning_scaling_factor");
     const json_t *kwargs = json_object_get(cfg, "activation_fn_kwargs");
     size_t k = 0;
-    if (read_kind(cfg, out) || read_normalisation(cfg) || jsonfile_size(cfg, "d_in", 0, &out->d_in) ||
+    if (read_kind(cfg, out) || read_normalization(cfg) || jsonfile_size(cfg, "d_in", 0, &out->d_in) ||
         jsonfile_size(cfg, "d_sae", 0, &out->d_sae) || jsonfile_size(kwargs, "k", 0, &k) ||
         jsonfile_size(cfg, "k", k, &out->k) || jsonfile_bool(cfg, "apply_b_dec_to_input", true, &out->apply_b_dec) ||
         jsonfile_bool(cfg, "rescale_acts_by_decoder_norm", false, &out->by_norm) ||
@@ -139,8 +139,8 @@ static void set_metadata(struct sae *s, const json_t *cfg)
     const char *model = text_of(cfg, (const char *const[]){ "model_name", NULL });
     struct tensor tensor[SAE_TENSORS];
     float *turned;
-    size_t n = tensors_list(s, tensor, &turned);
-    json_t *ours = tensors_metadata(s, tensor, n);
+    size_t n = sae_tensors_list(s, tensor, &turned);
+    json_t *ours = sae_tensors_metadata(s, tensor, n);
     if (json_object_update(s->meta, ours))
         mem_die(0);
     json_decref(ours);
@@ -156,7 +156,7 @@ static struct sae *make(const json_t *json, const struct safetensors *file)
 {
     struct cfg cfg = { 0 };
     size_t d_model = 0, d_sae = 0;
-    if (read_cfg(json, &cfg) || tensors_size(file, &d_model, &d_sae) || tensors_check(file, cfg.kind, d_model, d_sae))
+    if (read_cfg(json, &cfg) || sae_tensors_size(file, &d_model, &d_sae) || sae_tensors_check(file, cfg.kind, d_model, d_sae))
         return NULL;
     if ((cfg.d_in && cfg.d_in != d_model) || (cfg.d_sae && cfg.d_sae != d_sae) || cfg.k > d_sae) {
         err_data("W_dec is %zu by %zu, cfg.json says d_sae %zu, d_in %zu and k %zu", d_sae, d_model, cfg.d_sae, cfg.d_in,
@@ -166,7 +166,7 @@ static struct sae *make(const json_t *json, const struct safetensors *file)
     struct sae *s = sae_new(cfg.kind, d_model, d_sae);
     s->k = cfg.k;
     s->apply_b_dec_to_input = cfg.apply_b_dec;
-    if (tensors_read(s, file) || fold_factor(s, file, &cfg)) {
+    if (sae_tensors_read(s, file) || fold_factor(s, file, &cfg)) {
         sae_free(s);
         return NULL;
     }

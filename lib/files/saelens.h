@@ -9,10 +9,10 @@
 #ifndef SAELENS_H
 #define SAELENS_H
 
-#include "kinds/sae.h"
+#include "dict/sae.h"
 
 /* Load a directory. NULL and a sentence (with the path) on failure, also for what our files cannot say, as rows that are
- * normalised on their way in. sae_free() it. */
+ * normalized on their way in. sae_free() it. */
 struct sae *saelens_load(const char *dir);
 
 #endif

@@ -1,10 +1,10 @@
-/* fista: a dictionary without an encoder: the codes of a row are those that minimise its loss [maths/fista.h], the
+/* fista: a dictionary without an encoder: the codes of a row are those that minimize its loss [maths/lasso.h], the
  * dictionary goes down the gradient at these codes. Unit rows, kept so as relu keeps them. [Olshausen and Field 1997] */
 /* SPDX-License-Identifier: MIT */
-#include "kinds/recipe.h"
-#include "kinds/step.h"
-#include "kinds/unit_rows.h"
-#include "maths/fista.h"
+#include "fit/preset.h"
+#include "fit/step.h"
+#include "fit/unit_rows.h"
+#include "maths/lasso.h"
 
 static void init(struct fit *f)
 {
@@ -14,7 +14,7 @@ static void init(struct fit *f)
         row[i] = (float)rng_normal(&f->rng);
 }
 
-/* At codes that minimise the row's loss, what the loss changes through them is 0. */
+/* At codes that minimize the row's loss, what the loss changes through them is 0. */
 static double row_hook(struct fit *f, size_t row)
 {
     double sum = 0;
@@ -29,17 +29,17 @@ static void step(struct fit *f)
     size_t m = f->o.d_sae, d = f->o.d_model, iterations = f->o.inner_iterations ? f->o.inner_iterations : 50;
     const float *base = f->o.apply_b_dec ? NULL : f->param[SAE_B_DEC].p;
     struct fista how = { .lambda = f->l1, .iterations = iterations, .tol = 1e-3 };
-    struct atoms atoms = atoms_new(f->dec, m, d, (double)f->n * (double)iterations);
+    struct lasso_atoms atoms = lasso_atoms_new(f->dec, m, d, (double)f->n * (double)iterations);
     f->enc = f->dec;                    /* read, but nothing is learned from it */
-    fista_codes(&atoms, &how, f->x, f->n, base, NULL, &f->f);
-    atoms_free(&atoms);
+    lasso_codes(&atoms, &how, f->x, f->n, base, NULL, &f->f);
+    lasso_atoms_free(&atoms);
     step_rows(f, row_hook);
     struct step_term term = step_term_first(f);
     term.g = NULL;
     step_update_terms(f, &term, 1, unit_rows_gradient);
 }
 
-static const struct recipe usual = {
+static const struct preset usual = {
     .kind = "fista", .ratio = 4, .l1 = 1.5, .rms = true, .batch = 256, .lr = 5e-3, .beta1 = 0.9, .beta2 = 0.999,
     .eps = 1e-8, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .inner_iterations = 50,
 };
@@ -49,8 +49,8 @@ const struct kind kind_fista = {
     .about = "sparse coding: no encoder, every row's codes are searched for",
     .saves = SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
     .learns = SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
-    .uses = USES_ADAM | USES_L1 | USES_CENTER | USES_ITERATIONS | USES_INIT | USES_SCALE,
-    .usual = &usual,
+    .accepts = USES_ADAM | USES_L1 | USES_CENTER | USES_ITERATIONS | USES_INIT | USES_SCALE,
+    .defaults = &usual,
     .init = init,
     .constrain = unit_rows_constrain,
     .step = step,

@@ -8,8 +8,8 @@
  * what is added to the decoded, learn from it; b_dec inside pi does.
  * The second list holds the open gates, with relu(pi_gate); f->f those of them that fire. */
 /* SPDX-License-Identifier: MIT */
-#include "kinds/penalty.h"
-#include "kinds/recipe.h"
+#include "fit/penalty.h"
+#include "fit/preset.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -75,7 +75,7 @@ static double row_loss(struct fit *f, size_t row)
 static void gradient(const struct fit *f, size_t i, float *const g[SAE_TENSORS])
 {
     const struct step_list *open = step_second(f);
-    const struct columns *by = &f->by_feature;
+    const struct codes_by_feature *by = &f->by_feature;
     double scale = 0, bias = f->param[SAE_B_MAG].p[i];
     for (size_t j = by->start[i]; j < by->start[i + 1]; j++)
         scale += f->g[by->at[j]] * (f->f.val[by->at[j]] - bias);
@@ -97,7 +97,7 @@ static void step(struct fit *f)
 }
 
 /* Without momentum one large gradient moves everything: cut off, the same FVU takes a third fewer features. */
-static const struct recipe usual = {
+static const struct preset usual = {
     .kind = "gated", .ratio = 8, .l1 = 1.8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0, .beta2 = 0.999,
     .eps = 1e-8, .decay = 0.3, .l1_warmup_share = 0.1, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .clip = 1,
 };
@@ -109,11 +109,11 @@ const struct kind kind_gated = {
              SAE_HAS(SAE_R_MAG),
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC) | SAE_HAS(SAE_B_GATE) |
               SAE_HAS(SAE_B_MAG) | SAE_HAS(SAE_R_MAG),
-    .uses = USES_ADAM | USES_LAYERS | USES_L1 | USES_CENTER | USES_NORM_WEIGHT | USES_P | USES_ORTHO | USES_RECON |
+    .accepts = USES_ADAM | USES_LAYERS | USES_L1 | USES_CENTER | USES_NORM_WEIGHT | USES_P | USES_ORTHO | USES_RECON |
             USES_CLIP | USES_TIED_INIT | USES_DEC_NORM | USES_RESAMPLE | USES_INIT | USES_SCALE,
-    .usual = &usual,
-    .screen = screen,
-    .settle = settle,
+    .defaults = &usual,
+    .candidates = screen,
+    .select = settle,
     .init = step_init_rows,
     .constrain = penalty_constrain,
     .step = step,

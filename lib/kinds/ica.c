@@ -1,4 +1,4 @@
-/* ica: the directions whose coefficients are as far from normal as can be, as pairs of features (whole.h); found from
+/* ica: the directions whose coefficients are as far from normal as can be, as pairs of features (components.h); found from
  * the first buffer of rows, the others being measured only.
  *
  *   x - mean --whiten--> z (n, q) --W, orthogonal--> s = W z      W <- mean[tanh(s) z^T] - diag(mean[1 - tanh^2(s)]) W,
@@ -6,11 +6,11 @@
  *   d_j = row j of W L^1/2 V (the mixing rows), e_j = row j of W L^-1/2 V
  * [Hyvarinen 1999, FastICA with tanh and symmetric decorrelation] */
 /* SPDX-License-Identifier: MIT */
-#include "kinds/recipe.h"
-#include "kinds/whole.h"
-#include "ground/mem.h"
-#include "ground/par.h"
-#include "kinds/activation.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "dict/activation.h"
+#include "fit/components.h"
+#include "fit/preset.h"
 #include "maths/blas.h"
 #include "maths/linalg.h"
 #include "maths/nonlin.h"
@@ -26,7 +26,7 @@ enum { ROUNDS = 200, CHUNK = 4096, PIECE = 128, BAND = 64 };
 
 struct ica {
     size_t n, d, q;
-    struct spectrum s;
+    struct components_spectrum s;
     double *white;          /* (q, d) */
     double *w, *next;       /* (q, q) */
     float *z, *w_f32;       /* (n, q) whitened rows; W */
@@ -109,12 +109,12 @@ static void whiten(struct ica *c, const float *x)
     free(z);
 }
 
-static struct ica *ica_new(const float *x, size_t n, size_t q, const struct spectrum *s)
+static struct ica *ica_new(const float *x, size_t n, size_t q, const struct components_spectrum *s)
 {
     struct ica *c = mem_zero(1, sizeof *c);
     *c = (struct ica){ .n = n, .d = s->d, .q = q, .s = *s };
     c->white = mem_alloc(q * s->d, sizeof *c->white);
-    spectrum_scaled(s, q, -1, c->white);
+    components_spectrum_scaled(s, q, -1, c->white);
     c->w = mem_alloc(q * q, sizeof *c->w);
     c->next = mem_alloc(q * q, sizeof *c->next);
     c->z = mem_align(n * q, sizeof *c->z);
@@ -137,19 +137,19 @@ static void ica_free(struct ica *c)
 /* The rows of the dictionary from W. */
 static void ica_rows(struct ica *c, float *enc, float *dec)
 {
-    double *colour = mem_alloc(c->q * c->d, sizeof *colour), *dir = mem_alloc(c->q * c->d, sizeof *dir);
+    double *color = mem_alloc(c->q * c->d, sizeof *color), *dir = mem_alloc(c->q * c->d, sizeof *dir);
     double *e = mem_alloc(c->q * c->d, sizeof *e);
-    spectrum_scaled(&c->s, c->q, 1, colour);
-    linalg_multiply(false, false, c->q, c->d, c->q, 1, c->w, colour, 0, dir);
+    components_spectrum_scaled(&c->s, c->q, 1, color);
+    linalg_multiply(false, false, c->q, c->d, c->q, 1, c->w, color, 0, dir);
     linalg_multiply(false, false, c->q, c->d, c->q, 1, c->w, c->white, 0, e);
     for (size_t j = 0; j < c->q; j++)
-        whole_pair(enc, dec, c->d, j, e + j * c->d, dir + j * c->d);
-    free(colour);
+        components_pair(enc, dec, c->d, j, e + j * c->d, dir + j * c->d);
+    free(color);
     free(dir);
     free(e);
 }
 
-static int separate(struct fit *f, const float *x, size_t n, size_t q, const struct spectrum *s)
+static int separate(struct fit *f, const float *x, size_t n, size_t q, const struct components_spectrum *s)
 {
     struct ica *c = ica_new(x, n, q, s);
     for (size_t i = 0; i < q * q; i++)
@@ -166,18 +166,18 @@ static int separate(struct fit *f, const float *x, size_t n, size_t q, const str
 
 static int begin(struct fit *f, const float *x, size_t n)
 {
-    struct spectrum s;
-    if (!whole_components(f, f->o.d_model, "more components than dimensions cannot be told apart") ||
-        spectrum_of(x, n, f->o.d_model, &s))
+    struct components_spectrum s;
+    if (!components_of(f, f->o.d_model, "more components than dimensions cannot be told apart") ||
+        components_spectrum(x, n, f->o.d_model, &s))
         return -1;
-    size_t q = whole_components(f, s.rank, "the rows of the first buffer span no more dimensions than that");
+    size_t q = components_of(f, s.rank, "the rows of the first buffer span no more dimensions than that");
     int bad = q ? separate(f, x, n, q, &s) : -1;
-    whole_centre(f, s.mean);
-    spectrum_free(&s);
+    components_center(f, s.mean);
+    components_spectrum_free(&s);
     return bad;
 }
 
-static const struct recipe usual = { .kind = "ica", .ratio = 2, .batch = 1024, .center = FIT_CENTER_MEAN,
+static const struct preset usual = { .kind = "ica", .ratio = 2, .batch = 1024, .center = FIT_CENTER_MEAN,
                                      .apply_b_dec = true };
 
 const struct kind kind_ica = {
@@ -185,11 +185,11 @@ const struct kind kind_ica = {
     .about = "independent components of the first buffer of rows, each as two features",
     .saves = WHOLE_TENSORS,
     .learns = WHOLE_TENSORS,
-    .uses = USES_K,
-    .usual = &usual,
-    .screen = kind_screen_topk,
-    .settle = kind_settle_topk,
+    .accepts = USES_K,
+    .defaults = &usual,
+    .candidates = activation_candidates_topk,
+    .select = activation_select_topk,
     .begin = begin,
-    .step = whole_step,
-    .finish = whole_finish,
+    .step = components_step,
+    .finish = components_finish,
 };

@@ -1,9 +1,9 @@
 /* identity: the neurons themselves, each as two features for its two signs; x_hat is x, bit for bit. Nothing is
  * fitted. */
 /* SPDX-License-Identifier: MIT */
-#include "kinds/activation.h"
-#include "kinds/recipe.h"
-#include "kinds/whole.h"
+#include "dict/activation.h"
+#include "fit/components.h"
+#include "fit/preset.h"
 
 #include <string.h>
 
@@ -28,19 +28,19 @@ static void init(struct fit *f)
     memcpy(f->param[SAE_W_ENC].p, row, 2 * d * d * sizeof *row);
 }
 
-static const struct recipe usual = { .kind = "identity", .ratio = 2, .batch = 1024 };
+static const struct preset usual = { .kind = "identity", .ratio = 2, .batch = 1024 };
 
 const struct kind kind_identity = {
     .name = "identity",
     .about = "the dimensions of the rows, each as two features; not fitted",
     .saves = WHOLE_TENSORS,
     .learns = WHOLE_TENSORS,
-    .uses = USES_K,
-    .usual = &usual,
-    .screen = kind_screen_topk,
-    .settle = kind_settle_topk,
+    .accepts = USES_K,
+    .defaults = &usual,
+    .candidates = activation_candidates_topk,
+    .select = activation_select_topk,
     .begin = begin,
     .init = init,
-    .step = whole_step,
-    .finish = whole_finish,
+    .step = components_step,
+    .finish = components_finish,
 };

@@ -11,12 +11,12 @@
  * not fire, and needs their <d_i, r> as well. The second list is the window; eta is held in the place of the
  * threshold. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "kinds/activation.h"
-#include "kinds/deep_encoder.h"
-#include "kinds/penalty.h"
-#include "kinds/recipe.h"
-#include "kinds/unit_rows.h"
+#include "base/mem.h"
+#include "dict/activation.h"
+#include "dict/deep_encoder.h"
+#include "fit/penalty.h"
+#include "fit/preset.h"
+#include "fit/unit_rows.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -29,7 +29,7 @@ struct own {
 
 static size_t fires(const struct fit *f, const float *dot, uint32_t *idx, float *val)
 {
-    const struct own *own = f->own;
+    const struct own *own = f->priv;
     size_t n = sparse_above(dot, own->shift, 0, NULL, f->o.d_sae, idx, val);
     for (size_t j = 0; j < n; j++)
         val[j] += own->theta[idx[j]];
@@ -38,7 +38,7 @@ static size_t fires(const struct fit *f, const float *dot, uint32_t *idx, float 
 
 static size_t in_window(const struct fit *f, const float *dot, uint32_t *idx, float *val)
 {
-    const struct own *own = f->own;
+    const struct own *own = f->priv;
     float half = (float)(f->o.bandwidth / 2);
     size_t n = 0;
     for (size_t i = 0; i < f->o.d_sae; i++) {
@@ -66,7 +66,7 @@ static double count_loss(const struct fit *f, size_t row, double *slope)
 static double row_loss(struct fit *f, size_t row)
 {
     struct step_list *window = step_second(f);
-    const struct own *own = f->own;
+    const struct own *own = f->priv;
     double slope, loss = count_loss(f, row, &slope);
     step_row_plain(f, row);
     step_back(f, &window->c, row, f->r + row * f->o.d_model, 2 * step_recon(f), window->g);
@@ -78,7 +78,7 @@ static double row_loss(struct fit *f, size_t row)
 static void gradient(const struct fit *f, size_t i, float *const g[SAE_TENSORS])
 {
     const struct step_list *window = step_second(f);
-    const struct own *own = f->own;
+    const struct own *own = f->priv;
     g[SAE_THRESHOLD][0] = own->theta[i] * (float)step_sum(f, &window->by_feature, i, window->extra);
     unit_rows_gradient(f, i, g);
 }
@@ -101,10 +101,10 @@ static void init(struct fit *f)
 
 static void constrain(struct fit *f, size_t i)
 {
-    struct own *own = f->own;
+    struct own *own = f->priv;
     unit_rows_constrain(f, i);
     if (!own) {
-        f->own = own = mem_zero(1, sizeof *own);
+        f->priv = own = mem_zero(1, sizeof *own);
         own->theta = mem_zero(f->o.d_sae, sizeof(float));
         own->shift = mem_zero(f->o.d_sae, sizeof(float));
     }
@@ -114,7 +114,7 @@ static void constrain(struct fit *f, size_t i)
 
 static void release(struct fit *f)
 {
-    struct own *own = f->own;
+    struct own *own = f->priv;
     if (own) {
         free(own->theta);
         free(own->shift);
@@ -125,7 +125,7 @@ static void release(struct fit *f)
 /* E (x - b_dec) + b_enc = E x + (b_enc - E b_dec). */
 static void finish(const struct fit *f, struct sae *out)
 {
-    const struct own *own = f->own;
+    const struct own *own = f->priv;
     size_t d = f->o.d_model;
     for (size_t i = 0; i < f->o.d_sae; i++) {
         out->threshold[i] = own->theta[i];
@@ -144,7 +144,7 @@ static void adopt(struct fit *f, const struct sae *s, size_t i)
 }
 
 /* Thresholds rise slowly, being exponentials: they begin near where they end. */
-static const struct recipe usual = {
+static const struct preset usual = {
     .kind = "jumprelu", .ratio = 8, .l1 = 0.4, .rms = true, .batch = 256, .lr = 4e-3, .beta1 = 0, .beta2 = 0.999,
     .eps = 1e-8, .decay = 0.3, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .theta0 = 1, .bandwidth = 0.3,
 };
@@ -155,15 +155,15 @@ const struct kind kind_jumprelu = {
     .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC) | SAE_HAS(SAE_THRESHOLD),
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC) |
               SAE_HAS(SAE_THRESHOLD),
-    .uses = USES_ADAM | USES_LAYERS | USES_L1 | USES_CENTER | USES_THETA | USES_ORTHO | USES_RECON | USES_CLIP |
+    .accepts = USES_ADAM | USES_LAYERS | USES_L1 | USES_CENTER | USES_THETA | USES_ORTHO | USES_RECON | USES_CLIP |
             USES_TIED_INIT | USES_INIT | USES_SCALE,
-    .usual = &usual,
-    .screen = kind_screen_threshold,
-    .settle = kind_settle_threshold,
+    .defaults = &usual,
+    .candidates = activation_candidates_threshold,
+    .select = activation_select_threshold,
     .release = release,
     .init = init,
     .constrain = constrain,
     .step = step,
     .finish = finish,
-    .adopt = adopt,
+    .warm_start = adopt,
 };

@@ -3,7 +3,7 @@
 #ifndef KINDS_H
 #define KINDS_H
 
-#include "kinds/kind.h"
+#include "dict/kind.h"
 
 /* All kinds, ending with NULL; and their names in the same order. */
 extern const struct kind *const kinds[];

@@ -6,11 +6,11 @@
  * with the selection of batchtopk. m_j doubles from one to the next. Each r_j is the one before and what its group of
  * features adds, and feature i learns from R_i = 1/J sum of the r_j it is part of: J sums a row, whatever m. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "kinds/activation.h"
-#include "kinds/batch.h"
-#include "kinds/recipe.h"
-#include "kinds/unit_rows.h"
+#include "base/mem.h"
+#include "dict/activation.h"
+#include "fit/batch_threshold.h"
+#include "fit/preset.h"
+#include "fit/unit_rows.h"
 #include "maths/vec.h"
 
 #include <stdlib.h>
@@ -43,7 +43,7 @@ static struct own *own_new(const struct fit *f)
 
 static void release(struct fit *f)
 {
-    struct own *own = f->own;
+    struct own *own = f->priv;
     if (own) {
         free(own->plane);
         free(own->towards);
@@ -53,7 +53,7 @@ static void release(struct fit *f)
 
 static double row_loss(struct fit *f, size_t row)
 {
-    const struct own *own = f->own;
+    const struct own *own = f->priv;
     size_t d = f->o.d_model, plane = f->n * d, from = f->f.ptr[row], end = f->f.ptr[row + 1], J = own->groups;
     float *at = own->towards + row * d, *r = f->r + row * d;
     double sum = 0, recon = step_recon(f);
@@ -83,19 +83,19 @@ static double row_loss(struct fit *f, size_t row)
 static void step(struct fit *f)
 {
     struct step_term term[2];
-    struct own *own = f->own = f->own ? f->own : own_new(f);
+    struct own *own = f->priv = f->priv ? f->priv : own_new(f);
     own->towards = mem_grow(own->towards, &own->cap, own->groups * f->n * f->o.d_model, sizeof(float));
-    batch_encode(f);
+    batch_threshold_encode(f);
     step_rows_towards(f, row_loss, own->towards);
     term[0] = step_term_first(f);
     term[0].r = own->towards;
     term[0].plane = own->plane;
     step_update_terms(f, term, auxk_add(f, term, 1), unit_rows_gradient);
-    batch_end(f);
+    batch_threshold_end(f);
 }
 
 /* A feature of the last group has little to gain where those before have done the work: dead ones need a strong hand. */
-static const struct recipe usual = {
+static const struct preset usual = {
     .kind = "matryoshka", .ratio = 8, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999,
     .eps = 6.25e-10, .decay = 0.3, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .k = 32, .aux_k = 512,
     .aux_weight = 1.0 / 4, .prefixes = 5, .dead_window = 10000,
@@ -106,15 +106,15 @@ const struct kind kind_matryoshka = {
     .about = "batchtopk whose first features, and more of them step by step, reconstruct by themselves",
     .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC) | SAE_HAS(SAE_THRESHOLD),
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
-    .uses = USES_ADAM | USES_LAYERS | USES_CENTER | USES_K | USES_AUX | USES_PREFIXES | USES_ORTHO | USES_RECON |
+    .accepts = USES_ADAM | USES_LAYERS | USES_CENTER | USES_K | USES_AUX | USES_PREFIXES | USES_ORTHO | USES_RECON |
             USES_CLIP | USES_TIED_INIT | USES_RESAMPLE | USES_INIT | USES_SCALE,
-    .usual = &usual,
-    .screen = kind_screen_threshold,
-    .settle = kind_settle_threshold,
+    .defaults = &usual,
+    .candidates = activation_candidates_threshold,
+    .select = activation_select_threshold,
     .release = release,
     .init = step_init_rows,
     .constrain = unit_rows_constrain,
     .step = step,
-    .finish = batch_finish,
-    .revive_size = 1,        /* a smaller row never wins */
+    .finish = batch_threshold_finish,
+    .resample_enc_norm = 1,        /* a smaller row never wins */
 };

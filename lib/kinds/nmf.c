@@ -8,11 +8,11 @@
  * The weights H of a row have no closed form. The encoder is their least-squares line in x, its negative values
  * dropped; sparse coding with lambda 0 (sae-encode --fista) gives those of a row exactly. */
 /* SPDX-License-Identifier: MIT */
-#include "kinds/recipe.h"
-#include "kinds/whole.h"
-#include "ground/mem.h"
-#include "ground/par.h"
-#include "kinds/activation.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "dict/activation.h"
+#include "fit/components.h"
+#include "fit/preset.h"
 #include "maths/blas.h"
 #include "maths/linalg.h"
 #include "maths/vec.h"
@@ -136,10 +136,10 @@ static void draw(struct nmf *c, struct rng *rng)
 
 /* Rows of W at unit norm, H taking what they lose. A row of zeros becomes the dimension of its turn, which H does not
  * use. */
-static void normalise(struct nmf *c)
+static void normalize(struct nmf *c)
 {
     for (size_t i = 0; i < c->m; i++) {
-        float size = vec_normalise(c->w + i * c->d, c->d, FLT_MIN);
+        float size = vec_normalize(c->w + i * c->d, c->d, FLT_MIN);
         if (!(vec_dot_wide(c->w + i * c->d, c->w + i * c->d, c->d) > 0.5)) {
             memset(c->w + i * c->d, 0, c->d * sizeof *c->w);
             c->w[i * c->d + i % c->d] = 1;
@@ -176,9 +176,9 @@ static void cross_moments(const struct nmf *c, const double *mean_x, double *mea
 /* E = cov(h, x) cov(x)^-1, b = mean(h) - E mean(x). */
 static int regress(const struct nmf *c, float *enc, float *bias)
 {
-    struct spectrum s;
+    struct components_spectrum s;
     size_t m = c->m, d = c->d;
-    if (spectrum_of(c->x, c->n, d, &s))
+    if (components_spectrum(c->x, c->n, d, &s))
         return -1;
     double *mean_h = mem_alloc(m, sizeof *mean_h), *cross = mem_alloc(m * d, sizeof *cross);
     double *inverse = mem_alloc(d * d, sizeof *inverse), *e = mem_alloc(m * d, sizeof *e);
@@ -197,7 +197,7 @@ static int regress(const struct nmf *c, float *enc, float *bias)
     free(cross);
     free(inverse);
     free(e);
-    spectrum_free(&s);
+    components_spectrum_free(&s);
     return 0;
 }
 
@@ -212,7 +212,7 @@ static int begin(struct fit *f, const float *x, size_t n)
     f->o.apply_b_dec = true;
     draw(&c, &f->rng);
     factor(&c);
-    normalise(&c);
+    normalize(&c);
     int bad = regress(&c, f->param[SAE_W_ENC].p, f->param[SAE_B_ENC].p);
     free(c.x);
     free(c.h);
@@ -222,7 +222,7 @@ static int begin(struct fit *f, const float *x, size_t n)
     return bad;
 }
 
-static const struct recipe usual = { .kind = "nmf", .ratio = 1, .batch = 1024, .center = FIT_CENTER_MEAN,
+static const struct preset usual = { .kind = "nmf", .ratio = 1, .batch = 1024, .center = FIT_CENTER_MEAN,
                                      .apply_b_dec = true };
 
 const struct kind kind_nmf = {
@@ -230,11 +230,11 @@ const struct kind kind_nmf = {
     .about = "non-negative factors of the first buffer of rows, each dimension less its minimum",
     .saves = WHOLE_TENSORS,
     .learns = WHOLE_TENSORS,
-    .uses = USES_K,
-    .usual = &usual,
-    .screen = kind_screen_topk,
-    .settle = kind_settle_topk,
+    .accepts = USES_K,
+    .defaults = &usual,
+    .candidates = activation_candidates_topk,
+    .select = activation_select_topk,
     .begin = begin,
-    .step = whole_step,
-    .finish = whole_finish,
+    .step = components_step,
+    .finish = components_finish,
 };

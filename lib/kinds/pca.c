@@ -1,4 +1,4 @@
-/* pca: the directions of largest variance about the mean, as pairs of features (whole.h); with k, the k largest scores
+/* pca: the directions of largest variance about the mean, as pairs of features (components.h); with k, the k largest scores
  * of a row.
  *
  *   every batch --> count, mean, outer products (double) --eigenvectors--> rows +-v_j, b_dec = mean
@@ -7,11 +7,11 @@
  * their number has doubled; held-out rows are measured with those of all rows so far, which the finished dictionary
  * has. */
 /* SPDX-License-Identifier: MIT */
-#include "kinds/recipe.h"
-#include "kinds/whole.h"
-#include "ground/mem.h"
-#include "kinds/activation.h"
-#include "kinds/state.h"
+#include "base/mem.h"
+#include "dict/activation.h"
+#include "fit/components.h"
+#include "fit/preset.h"
+#include "fit/state.h"
 #include "maths/linalg.h"
 #include "maths/vec.h"
 
@@ -36,10 +36,10 @@ static int basis(const struct moments *m, size_t features, float *enc, float *de
 {
     size_t d = m->d;
     double *vector = mem_alloc(d * d, sizeof *vector), *value = mem_alloc(d, sizeof *value);
-    moments_covariance(m, vector);
+    linalg_moments_covariance(m, vector);
     int bad = linalg_eigen(vector, d, value);
     for (size_t j = 0; !bad && 2 * j < features; j++)
-        whole_pair(enc, dec, d, j, vector + j * d, vector + j * d);
+        components_pair(enc, dec, d, j, vector + j * d, vector + j * d);
     free(vector);
     free(value);
     return bad;
@@ -48,12 +48,12 @@ static int basis(const struct moments *m, size_t features, float *enc, float *de
 static int begin(struct fit *f, const float *x, size_t n)
 {
     size_t d = f->o.d_model;
-    if (!whole_components(f, d, "there are no more directions than dimensions"))
+    if (!components_of(f, d, "there are no more directions than dimensions"))
         return -1;
     double count = 0, *mean = mem_zero(d, sizeof *mean), *outer = mem_zero(d * d, sizeof *outer);
     struct moments m = { d, &count, mean, outer };
-    moments_add(&m, x, n);
-    whole_centre(f, mean);
+    linalg_moments_add(&m, x, n);
+    components_center(f, mean);
     int bad = basis(&m, f->o.d_sae, f->param[SAE_W_ENC].p, f->param[SAE_W_DEC].p);
     moments_of(f);
     *last_count(f) = (double)n;
@@ -89,9 +89,9 @@ struct measure {
 static struct measure *measure_of(struct fit *f)
 {
     struct moments m = moments_of(f);
-    struct measure *own = f->own;
+    struct measure *own = f->priv;
     if (!own) {
-        own = f->own = mem_zero(1, sizeof *own);
+        own = f->priv = mem_zero(1, sizeof *own);
         own->enc = mem_align(f->o.d_sae * m.d, sizeof *own->enc);
         own->dec = mem_align(f->o.d_sae * m.d, sizeof *own->dec);
         own->moved = mem_align(m.d, sizeof *own->moved);
@@ -106,7 +106,7 @@ static struct measure *measure_of(struct fit *f)
 
 static void release(struct fit *f)
 {
-    struct measure *own = f->own;
+    struct measure *own = f->priv;
     if (!own)
         return;
     free(own->enc);
@@ -120,7 +120,7 @@ static void step(struct fit *f)
     struct moments m = moments_of(f);
     struct measure *own = NULL;
     if (f->mode == FIT_UPDATE && vec_first_nonfinite(f->x, f->n * m.d) < 0) {
-        moments_add(&m, f->x, f->n);
+        linalg_moments_add(&m, f->x, f->n);
         if (*m.count >= 2 * *last_count(f) && renew(f))
             f->x[0] = NAN;              /* too large to square: the loss will say so */
     }
@@ -130,7 +130,7 @@ static void step(struct fit *f)
         for (size_t r = 0; r < f->n; r++)
             vec_sub(f->x + r * m.d, f->x + r * m.d, own->moved, m.d);
     }
-    whole_step(f);
+    components_step(f);
     f->enc = f->param[SAE_W_ENC].p;
     f->dec = f->param[SAE_W_DEC].p;
 }
@@ -140,7 +140,7 @@ static void finish(const struct fit *f, struct sae *out)
 {
     const struct fit_state *state = f->state;
     struct moments m = { f->o.d_model, state[0].p, state[1].p, state[2].p };
-    whole_finish(f, out);
+    components_finish(f, out);
     if (*m.count == 0)
         return;
     for (size_t j = 0; j < m.d; j++)
@@ -149,7 +149,7 @@ static void finish(const struct fit *f, struct sae *out)
         out->w_dec[0] = NAN;
 }
 
-static const struct recipe usual = { .kind = "pca", .ratio = 2, .batch = 1024, .center = FIT_CENTER_MEAN,
+static const struct preset usual = { .kind = "pca", .ratio = 2, .batch = 1024, .center = FIT_CENTER_MEAN,
                                      .apply_b_dec = true };
 
 const struct kind kind_pca = {
@@ -157,10 +157,10 @@ const struct kind kind_pca = {
     .about = "principal components of all rows, each as two features",
     .saves = WHOLE_TENSORS,
     .learns = WHOLE_TENSORS,
-    .uses = USES_K,
-    .usual = &usual,
-    .screen = kind_screen_topk,
-    .settle = kind_settle_topk,
+    .accepts = USES_K,
+    .defaults = &usual,
+    .candidates = activation_candidates_topk,
+    .select = activation_select_topk,
     .begin = begin,
     .release = release,
     .step = step,

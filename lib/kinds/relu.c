@@ -1,10 +1,10 @@
 /* relu: f = relu(E (x - b_dec) + b_enc), x_hat = f W_dec + b_dec; E free, unit decoder rows kept so by projecting their
- * gradient before Adam and renormalising after it [Bricken 2023, Sparse Autoencoder]; or free ones, whose norm the
+ * gradient before Adam and renormalizing after it [Bricken 2023, Sparse Autoencoder]; or free ones, whose norm the
  * penalty weighs [Bricken 2024]. */
 /* SPDX-License-Identifier: MIT */
-#include "kinds/activation.h"
-#include "kinds/penalty.h"
-#include "kinds/recipe.h"
+#include "dict/activation.h"
+#include "fit/penalty.h"
+#include "fit/preset.h"
 
 static void gradient(const struct fit *f, size_t i, float *const g[SAE_TENSORS])
 {
@@ -21,7 +21,7 @@ static void step(struct fit *f)
 }
 
 /* Free decoder rows that begin small: a feature that explains nothing pays nothing. */
-static const struct recipe usual = {
+static const struct preset usual = {
     .kind = "relu", .ratio = 8, .l1 = 1.5, .rms = true, .batch = 256, .lr = 2e-3, .beta1 = 0.9, .beta2 = 0.999,
     .eps = 1e-8, .decay = 0.3, .center = FIT_CENTER_MEDIAN, .apply_b_dec = true, .norm_weighted = true, .dec_norm = 0.1,
 };
@@ -31,11 +31,11 @@ const struct kind kind_relu = {
     .about = "untied: free encoder rows, unit decoder rows, both biases",
     .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
-    .uses = USES_ADAM | USES_LAYERS | USES_L1 | USES_CENTER | USES_NORM_WEIGHT | USES_P | USES_ORTHO | USES_RECON |
+    .accepts = USES_ADAM | USES_LAYERS | USES_L1 | USES_CENTER | USES_NORM_WEIGHT | USES_P | USES_ORTHO | USES_RECON |
             USES_CLIP | USES_TIED_INIT | USES_DEC_NORM | USES_RESAMPLE | USES_INIT | USES_SCALE,
-    .usual = &usual,
-    .screen = kind_screen_relu,
-    .settle = kind_settle_relu,
+    .defaults = &usual,
+    .candidates = activation_candidates_relu,
+    .select = activation_select_relu,
     .init = step_init_rows,
     .constrain = penalty_constrain,
     .step = step,

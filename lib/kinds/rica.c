@@ -1,4 +1,4 @@
-/* rica: components whose log cosh is small under a price on what W^T W loses, as pairs of features (whole.h); there may
+/* rica: components whose log cosh is small under a price on what W^T W loses, as pairs of features (components.h); there may
  * be more of them than dimensions. Fitted in double by Adam, on rows whitened as the first buffer has it:
  *
  *   z = white (s x - b_dec);  W (k, q) goes down mu |W^T W z - z|^2 + lambda sum log cosh(W z), mu being `recon`
@@ -7,13 +7,13 @@
  * For whitened rows the first term is mu |W^T W - I|^2 on average. */
 /* SPDX-License-Identifier: MIT */
 #include "kinds/rica.h"
-#include "ground/mem.h"
-#include "kinds/activation.h"
-#include "kinds/recipe.h"
-#include "kinds/state.h"
-#include "kinds/step.h"
-#include "kinds/whole.h"
-#include "kinds/work.h"
+#include "base/mem.h"
+#include "dict/activation.h"
+#include "fit/components.h"
+#include "fit/fit_internal.h"
+#include "fit/preset.h"
+#include "fit/state.h"
+#include "fit/step.h"
 #include "maths/linalg.h"
 
 #include <math.h>
@@ -60,7 +60,7 @@ double rica_loss(const double *w, size_t k, size_t q, const double *z, size_t n,
 /* What the fit keeps, as it lies in its states. */
 struct parts {
     size_t d, k, q;
-    double *white, *colour;     /* (q, d) to whitened rows: z = white (s x - b_dec); and back: z colour */
+    double *white, *color;     /* (q, d) to whitened rows: z = white (s x - b_dec); and back: z color */
     double *w, *m, *v;          /* (k, q) W and its moments */
 };
 
@@ -69,7 +69,7 @@ static struct parts parts_of(struct fit *f)
     size_t d = f->o.d_model, k = f->o.d_sae / 2, q = (size_t)*fit_state_add(f, "rank", 1);
     struct parts p = { .d = d, .k = k, .q = q };
     p.white = fit_state_add(f, "white", q * d);
-    p.colour = fit_state_add(f, "colour", q * d);
+    p.color = fit_state_add(f, "colour", q * d);
     p.w = fit_state_add(f, "w", k * q);
     p.m = fit_state_add(f, "m", k * q);
     p.v = fit_state_add(f, "v", k * q);
@@ -78,18 +78,18 @@ static struct parts parts_of(struct fit *f)
 
 static int begin(struct fit *f, const float *x, size_t n)
 {
-    struct spectrum s;
-    size_t k = whole_components(f, SIZE_MAX, "");
-    if (!k || spectrum_of(x, n, f->o.d_model, &s))
+    struct components_spectrum s;
+    size_t k = components_of(f, SIZE_MAX, "");
+    if (!k || components_spectrum(x, n, f->o.d_model, &s))
         return -1;
-    whole_centre(f, s.mean);
+    components_center(f, s.mean);
     *fit_state_add(f, "rank", 1) = (double)s.rank;
     struct parts p = parts_of(f);
-    spectrum_scaled(&s, p.q, -1, p.white);
-    spectrum_scaled(&s, p.q, 1, p.colour);
+    components_spectrum_scaled(&s, p.q, -1, p.white);
+    components_spectrum_scaled(&s, p.q, 1, p.color);
     for (size_t i = 0; i < k * p.q; i++)
         p.w[i] = rng_normal(&f->rng) / sqrt((double)p.q);
-    spectrum_free(&s);
+    components_spectrum_free(&s);
     return 0;
 }
 
@@ -111,7 +111,7 @@ static void report(struct fit *f, const struct parts *p, const double *s, const 
     double *lost = mem_alloc(f->n * p->d, sizeof *lost);
     uint32_t *idx = mem_alloc(p->k, sizeof *idx);
     float *val = mem_alloc(p->k, sizeof *val);
-    linalg_multiply(false, false, f->n, p->d, p->q, 1, r, p->colour, 0, lost);
+    linalg_multiply(false, false, f->n, p->d, p->q, 1, r, p->color, 0, lost);
     codes_reset(&f->f, f->o.d_sae);
     for (size_t i = 0; i < f->n; i++) {
         size_t fire = 0;
@@ -161,13 +161,13 @@ static void finish(const struct fit *f, struct sae *out)
     linalg_multiply(false, false, k, d, q, 1, at[3].p, at[1].p, 0, e);
     linalg_multiply(false, false, k, d, q, 1, at[3].p, at[2].p, 0, dir);
     for (size_t j = 0; j < k; j++)
-        whole_pair(out->w_enc, out->w_dec, d, j, e + j * d, dir + j * d);
+        components_pair(out->w_enc, out->w_dec, d, j, e + j * d, dir + j * d);
     free(e);
     free(dir);
-    whole_finish(f, out);
+    components_finish(f, out);
 }
 
-static const struct recipe usual = { .kind = "rica", .ratio = 4, .l1 = 1, .batch = 256, .lr = 1e-2, .beta1 = 0.9,
+static const struct preset usual = { .kind = "rica", .ratio = 4, .l1 = 1, .batch = 256, .lr = 1e-2, .beta1 = 0.9,
                                      .beta2 = 0.999, .eps = 1e-8, .decay = 0, .center = FIT_CENTER_MEAN,
                                      .apply_b_dec = true };
 
@@ -176,10 +176,10 @@ const struct kind kind_rica = {
     .about = "reconstruction ICA: more components than dimensions are allowed, each is two features",
     .saves = WHOLE_TENSORS,
     .learns = SAE_HAS(SAE_B_DEC),
-    .uses = USES_ADAM | USES_L1 | USES_RECON,
-    .usual = &usual,
-    .screen = kind_screen_topk,
-    .settle = kind_settle_topk,
+    .accepts = USES_ADAM | USES_L1 | USES_RECON,
+    .defaults = &usual,
+    .candidates = activation_candidates_topk,
+    .select = activation_select_topk,
     .begin = begin,
     .step = step,
     .finish = finish,

@@ -1,10 +1,10 @@
 /* tied: f = relu(M x + b), x_hat = f M with one matrix M of unit rows m_i = w_i / |w_i|; w is what is learned, without
  * constraint, the norm being part of the function. No b_dec. [Cunningham 2023, eq. 1-4] */
 /* SPDX-License-Identifier: MIT */
-#include "kinds/activation.h"
-#include "kinds/penalty.h"
-#include "kinds/recipe.h"
-#include "kinds/unit_rows.h"
+#include "dict/activation.h"
+#include "fit/penalty.h"
+#include "fit/preset.h"
+#include "fit/unit_rows.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -62,7 +62,7 @@ static void finish(const struct fit *f, struct sae *out)
 }
 
 /* Measured on a million rows of a residual stream: some 50 features a row, few dead. */
-static const struct recipe usual = {
+static const struct preset usual = {
     .kind = "tied", .ratio = 4, .l1 = 1, .rms = true, .batch = 256, .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999,
     .eps = 1e-8,
 };
@@ -72,13 +72,13 @@ const struct kind kind_tied = {
     .about = "one matrix of unit rows to encode and decode, bias on the encoder alone",
     .saves = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC) | SAE_HAS(SAE_W_DEC) | SAE_HAS(SAE_B_DEC),
     .learns = SAE_HAS(SAE_W_ENC) | SAE_HAS(SAE_B_ENC),
-    .uses = USES_ADAM | USES_L1 | USES_P | USES_ORTHO | USES_RECON | USES_CLIP | USES_RESAMPLE | USES_INIT | USES_SCALE,
-    .usual = &usual,
-    .screen = kind_screen_relu,
-    .settle = kind_settle_relu,
+    .accepts = USES_ADAM | USES_L1 | USES_P | USES_ORTHO | USES_RECON | USES_CLIP | USES_RESAMPLE | USES_INIT | USES_SCALE,
+    .defaults = &usual,
+    .candidates = activation_candidates_relu,
+    .select = activation_select_relu,
     .init = init,
     .constrain = constrain,
     .step = step,
     .finish = finish,
-    .revive_size = 1,        /* the norm is not what is used */
+    .resample_enc_norm = 1,        /* the norm is not what is used */
 };

@@ -2,9 +2,9 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "maths/blas.h"
-#include "ground/end.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/end.h"
+#include "base/mem.h"
+#include "base/par.h"
 
 #include <cblas.h>
 #include <dlfcn.h>

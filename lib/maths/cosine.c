@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "maths/cosine.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -26,14 +26,14 @@ static void one_tile(struct job *j, size_t piece, size_t lo, size_t hi, float *b
     size_t first = piece * ROWS, last = first + ROWS < j->na ? first + ROWS : j->na;
     for (size_t r = first; r < last; r++) {
         double sum = 0, sum_sq = 0;
-        struct topk *near = &j->out->nearest[r];
+        struct largest *near = &j->out->nearest[r];
         for (size_t c = lo; c < hi; c++) {
             float t = vec_dot(j->a + r * j->d, j->b + c * j->d, j->d);
             sum += t;
             sum_sq += (double)t * t;
             best[c] = t > best[c] ? t : best[c];
             if (near->n < near->k || t > near->item[0].key)
-                topk_push(near, t, c, NULL);
+                largest_push(near, t, c, NULL);
         }
         j->sum[piece] += sum;
         j->sum_sq[piece] += sum_sq;
@@ -95,11 +95,11 @@ static void all_between(struct job *j)
 
 static void count_cosine(struct job *j, size_t r, size_t c, float t)
 {
-    struct topk *near = &j->out->nearest[r];
+    struct largest *near = &j->out->nearest[r];
     float *best = &j->out->best_b[r];
     *best = t > *best ? t : *best;
     if (near->n < near->k || t >= near->item[0].key)
-        topk_push(near, t, c, NULL);
+        largest_push(near, t, c, NULL);
 }
 
 static void two_blocks(struct job *j, size_t piece, size_t x, size_t y)
@@ -153,7 +153,7 @@ static void sort_row(void *arg, size_t piece, int worker)
     struct job *j = arg;
     (void)worker;
     for (size_t r = piece * ROWS; r < (piece + 1) * ROWS && r < j->na; r++)
-        topk_sort(&j->out->nearest[r]);
+        largest_sort(&j->out->nearest[r]);
 }
 
 void cosine_all(const float *a, size_t na, const float *b, size_t nb, size_t d, bool same, size_t k,
@@ -175,7 +175,7 @@ void cosine_all(const float *a, size_t na, const float *b, size_t nb, size_t d, 
 void cosine_free(struct cosine_stats *s, size_t na)
 {
     for (size_t r = 0; r < na; r++)
-        topk_free(&s->nearest[r]);
+        largest_free(&s->nearest[r]);
     free(s->nearest);
     free(s->best_b);
 }

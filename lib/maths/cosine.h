@@ -5,7 +5,7 @@
 #ifndef COSINE_H
 #define COSINE_H
 
-#include "maths/topk.h"
+#include "maths/largest.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 struct cosine_stats {
     double sum, sum_sq;             /* over all pairs counted */
     uint64_t pairs;
-    struct topk *nearest;           /* (na) the k largest of each row, best first; order is the row of b */
+    struct largest *nearest;           /* (na) the k largest of each row, best first; order is the row of b */
     float *best_b;                  /* (nb) largest cosine of each row of b with any of a */
 };
 

@@ -1,4 +1,4 @@
-/* exponent: exp of one f32, to be inlined into loops that the compiler vectorises. Private to lib/maths.
+/* exponent: exp of one f32, to be inlined into loops that the compiler vectorizes. Private to lib/maths.
  * Relative error within 2e-7. */
 /* SPDX-License-Identifier: MIT */
 #ifndef EXPONENT_H

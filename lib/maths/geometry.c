@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "maths/geometry.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/blas.h"
 #include "maths/cosine.h"
 #include "maths/vec.h"
@@ -110,7 +110,7 @@ static void encoder_of(struct job *k, size_t i)
     s->denoise = s->enc_norm > 0 ? sqrt(square) / s->enc_norm : 0;
     if (s->denoise < LEAST_PART)
         memset(rest, 0, d * sizeof *rest);
-    vec_normalise(rest, d, 1e-30f);
+    vec_normalize(rest, d, 1e-30f);
 }
 
 static void one_piece(void *arg, size_t piece, int worker)
@@ -142,7 +142,7 @@ static void find_overlaps(struct job *k)
             k->rest[i] = -k->rest[i];
     }
     for (size_t i = 0; i < m; i++) {
-        const struct topk_item *with = way[0].nearest[i].item, *against = way[1].nearest[i].item;
+        const struct largest_item *with = way[0].nearest[i].item, *against = way[1].nearest[i].item;
         bool negative = against->key > with->key;
         if (k->g->each[i].denoise < LEAST_PART)
             continue;
@@ -166,7 +166,7 @@ static float *unit_rows(const float *x, size_t m, size_t d)
     float *unit = mem_align(m * d, sizeof *unit);
     memcpy(unit, x, m * d * sizeof *unit);
     for (size_t i = 0; i < m; i++)
-        vec_normalise(unit + i * d, d, 1e-30f);
+        vec_normalize(unit + i * d, d, 1e-30f);
     return unit;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "maths/linalg.h"
-#include "ground/err.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/par.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -142,7 +142,7 @@ int linalg_decorrelate(double *w, size_t k, size_t n)
 /* ---- moments ---- */
 
 /* The mean of the rows, and the rows less it. */
-static void centre(const float *x, size_t n, size_t d, double *mean, double *out)
+static void center(const float *x, size_t n, size_t d, double *mean, double *out)
 {
     memset(mean, 0, d * sizeof *mean);
     for (size_t r = 0; r < n; r++)
@@ -158,14 +158,14 @@ static void centre(const float *x, size_t n, size_t d, double *mean, double *out
 /* Batches are cut to so many rows, which bounds the copy in double. */
 enum { CHUNK = 1024 };
 
-void moments_add(struct moments *m, const float *x, size_t n)
+void linalg_moments_add(struct moments *m, const float *x, size_t n)
 {
     size_t d = m->d;
     double *mean = mem_alloc(d, sizeof *mean), *rows = mem_alloc((n < CHUNK ? n : CHUNK) * d, sizeof *rows);
     for (size_t from = 0; from < n; from += CHUNK) {
         size_t some = n - from < CHUNK ? n - from : CHUNK;
         double before = *m->count, all = before + (double)some;
-        centre(x + from * d, some, d, mean, rows);
+        center(x + from * d, some, d, mean, rows);
         linalg_multiply(true, false, d, d, some, 1, rows, rows, 1, m->outer);
         for (size_t j = 0; j < d; j++)
             mean[j] -= m->mean[j];
@@ -178,7 +178,7 @@ void moments_add(struct moments *m, const float *x, size_t n)
     free(rows);
 }
 
-void moments_covariance(const struct moments *m, double *out)
+void linalg_moments_covariance(const struct moments *m, double *out)
 {
     for (size_t i = 0; i < m->d * m->d; i++)
         out[i] = *m->count > 0 ? m->outer[i] / *m->count : 0;

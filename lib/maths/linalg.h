@@ -35,8 +35,8 @@ struct moments {
     double *mean;       /* (d) */
     double *outer;      /* (d,d) sum of (x - mean)(x - mean)^T */
 };
-void moments_add(struct moments *m, const float *x, size_t n);
+void linalg_moments_add(struct moments *m, const float *x, size_t n);
 /* out (d,d) = outer / count, the covariance of the rows as a population; zero for no rows. */
-void moments_covariance(const struct moments *m, double *out);
+void linalg_moments_covariance(const struct moments *m, double *out);
 
 #endif

@@ -1,9 +1,9 @@
-/* Blocks of a row are made exponentials in f32, which vectorises, and summed in double lanes. */
+/* Blocks of a row are made exponentials in f32, which vectorizes, and summed in double lanes. */
 /* SPDX-License-Identifier: MIT */
 #include "maths/logits.h"
 #include "maths/exponent.h"
 #include "maths/lanes.h"
-#include "maths/topk.h"
+#include "maths/largest.h"
 
 #include <math.h>
 
@@ -151,7 +151,7 @@ size_t logits_changes(const float *a, const float *b, size_t n, int sign, size_t
         scratch_val[found] = change;
         found += change > 0;
     }
-    found = topk_pairs(scratch_idx, scratch_val, found, k);
+    found = largest_pairs(scratch_idx, scratch_val, found, k);
     sort_falling(scratch_idx, scratch_val, found);
     for (size_t i = 0; i < found; i++) {
         idx[i] = scratch_idx[i];
@@ -167,7 +167,7 @@ size_t logits_likely(const float *a, size_t n, size_t k, uint32_t *idx, float *p
         scratch_idx[i] = (uint32_t)i;
         scratch_val[i] = a[i];
     }
-    size_t found = topk_pairs(scratch_idx, scratch_val, n, k);
+    size_t found = largest_pairs(scratch_idx, scratch_val, n, k);
     sort_falling(scratch_idx, scratch_val, found);
     for (size_t i = 0; i < found; i++) {
         idx[i] = scratch_idx[i];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "maths/measure.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/blas.h"
 #include "maths/clones.h"
 #include "maths/vec.h"
@@ -180,7 +180,7 @@ CLONES static void add_cross(double *restrict out, double f, const float *restri
         out[j] += f * (x[j] - first[j]);
 }
 
-static void add_feature(struct measure_feature *s, const struct codes *c, const struct columns *by, size_t i, uint64_t before)
+static void add_feature(struct measure_feature *s, const struct codes *c, const struct codes_by_feature *by, size_t i, uint64_t before)
 {
     for (uint32_t q = by->start[i]; q < by->start[i + 1]; q++) {
         double f = c->val[by->at[q]];
@@ -199,7 +199,7 @@ static void add_feature(struct measure_feature *s, const struct codes *c, const 
 /* Both lists of rows ascend. */
 static double products(const struct job *k, size_t i)
 {
-    const struct columns *a = &k->t->by_feature, *b = &k->t->by_truth;
+    const struct codes_by_feature *a = &k->t->by_feature, *b = &k->t->by_truth;
     uint32_t g = k->t->of.truth[i], q = b->start[g];
     double sum = 0;
     for (uint32_t p = a->start[i]; p < a->start[i + 1]; p++) {
@@ -215,7 +215,7 @@ static void some_features(void *arg, size_t piece, int worker)
 {
     struct job *k = arg;
     struct measure *t = k->t;
-    const struct columns *by = &t->by_feature;
+    const struct codes_by_feature *by = &t->by_feature;
     size_t d = t->of.d;
     (void)worker;
     for (size_t i = piece * FEATURES; i < t->of.m && i < (piece + 1) * FEATURES; i++) {

@@ -48,7 +48,7 @@ struct measure {
     double *moment[3], *residual;   /* (d) sums of x - first, its square and cube; of x_hat - x */
     double *cross;                  /* (m,d) sum of f_i (x - first), or NULL */
     struct measure_feature *feature, *truth;    /* (m), (truths) */
-    struct columns by_feature, by_truth;
+    struct codes_by_feature by_feature, by_truth;
 };
 
 /* Sums at zero; never NULL. measure_free() releases them. */

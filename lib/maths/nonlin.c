@@ -1,4 +1,4 @@
-/* The loops are plain and free of branches, for the compiler to vectorise; sums run in fixed lanes, like those of vec. */
+/* The loops are plain and free of branches, for the compiler to vectorize; sums run in fixed lanes, like those of vec. */
 /* SPDX-License-Identifier: MIT */
 #include "maths/nonlin.h"
 #include "maths/exponent.h"
@@ -170,7 +170,7 @@ CLONES void nonlin_softmax(float *s, size_t ld, size_t rows, size_t cols, size_t
     }
 }
 
-CLONES static void normalise_row(float *out, const float *x, size_t d, double eps)
+CLONES static void normalize_row(float *out, const float *x, size_t d, double eps)
 {
     wide_lanes part[2] = { { 0 } };
     half_lanes v[2];
@@ -202,10 +202,10 @@ CLONES static void normalise_row(float *out, const float *x, size_t d, double ep
         out[i] = (float)((x[i] - mean) * inverse);
 }
 
-void nonlin_normalise(float *out, const float *x, size_t n, size_t d, double eps)
+void nonlin_normalize(float *out, const float *x, size_t n, size_t d, double eps)
 {
     for (size_t i = 0; i < n; i++)
-        normalise_row(out + i * d, x + i * d, d, eps);
+        normalize_row(out + i * d, x + i * d, d, eps);
 }
 
 CLONES void nonlin_gain(float *restrict out, const float *restrict x, const float *restrict gain,
@@ -307,7 +307,7 @@ CLONES void nonlin_softmax_back(float *g, const float *p, size_t ld, size_t rows
 }
 
 /* With y = (x - mean) / std: (g - mean of g - y times the mean of g y) / std. */
-CLONES static void normalise_back_row(float *g, const float *x, size_t d, double eps)
+CLONES static void normalize_back_row(float *g, const float *x, size_t d, double eps)
 {
     double n = (double)d, mean = 0, variance = 0, g_mean = 0, g_x = 0;
     for (size_t i = 0; i < d; i++) {
@@ -326,10 +326,10 @@ CLONES static void normalise_back_row(float *g, const float *x, size_t d, double
         g[i] = (float)(inverse * (g[i] - g_mean - slope * (x[i] - mean)));
 }
 
-void nonlin_normalise_back(float *g, const float *x, size_t n, size_t d, double eps)
+void nonlin_normalize_back(float *g, const float *x, size_t n, size_t d, double eps)
 {
     for (size_t i = 0; i < n; i++)
-        normalise_back_row(g + i * d, x + i * d, d, eps);
+        normalize_back_row(g + i * d, x + i * d, d, eps);
 }
 
 void nonlin_rotate_back(float *x, size_t n_head, size_t d_head, size_t half, const float *cosine, const float *sine)

@@ -29,7 +29,7 @@ void nonlin_softmax(float *s, size_t ld, size_t rows, size_t cols, size_t first,
 
 /* out (n,d) = (x - mean) / sqrt(variance + eps), row by row; mean and variance are summed in double. x == out is fine.
  * [Ba, Kiros and Hinton 2016] */
-void nonlin_normalise(float *out, const float *x, size_t n, size_t d, double eps);
+void nonlin_normalize(float *out, const float *x, size_t n, size_t d, double eps);
 /* out (n,d) = x gain + bias, gain and bias (d). No overlap. */
 void nonlin_gain(float *out, const float *x, const float *gain, const float *bias, size_t n, size_t d);
 
@@ -43,8 +43,8 @@ void nonlin_apply_back(enum nonlin f, float *g, const float *x, size_t n);
 /* g (rows, cols) := scale p (g - sum_j p_j g_j), row by row: from weights p that sum to 1, behind nonlin_softmax(), to its
  * scores. Both have row distance ld. */
 void nonlin_softmax_back(float *g, const float *p, size_t ld, size_t rows, size_t cols, float scale);
-/* g (n,d), the gradient at what nonlin_normalise(x) gives, becomes the one at x; sums in double. */
-void nonlin_normalise_back(float *g, const float *x, size_t n, size_t d, double eps);
+/* g (n,d), the gradient at what nonlin_normalize(x) gives, becomes the one at x; sums in double. */
+void nonlin_normalize_back(float *g, const float *x, size_t n, size_t d, double eps);
 /* The rotation by the opposite angles, which is the transpose of nonlin_rotate(). */
 void nonlin_rotate_back(float *x, size_t n_head, size_t d_head, size_t half, const float *cosine, const float *sine);
 

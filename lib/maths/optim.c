@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-struct adam adam_step(double lr, double beta1, double beta2, double eps, uint64_t t)
+struct adam optim_adam_step(double lr, double beta1, double beta2, double eps, uint64_t t)
 {
     return (struct adam){
         .keep1 = (float)beta1,
@@ -17,7 +17,7 @@ struct adam adam_step(double lr, double beta1, double beta2, double eps, uint64_
     };
 }
 
-CLONES void adam_row(const struct adam *a, float *restrict p, float *restrict m, float *restrict v,
+CLONES void optim_adam_row(const struct adam *a, float *restrict p, float *restrict m, float *restrict v,
                      const float *restrict g, size_t n)
 {
     float keep1 = a->keep1, new1 = a->new1, keep2 = a->keep2, new2 = a->new2;
@@ -29,7 +29,7 @@ CLONES void adam_row(const struct adam *a, float *restrict p, float *restrict m,
     }
 }
 
-double schedule_factor(uint64_t step, uint64_t warmup, double decay, uint64_t total)
+double optim_schedule_factor(uint64_t step, uint64_t warmup, double decay, uint64_t total)
 {
     double up = step + 1 < warmup ? (double)(step + 1) / (double)warmup : 1;
     double span = decay * (double)total, left = step < total ? (double)(total - step) : 0;

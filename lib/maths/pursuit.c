@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "maths/pursuit.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/vec.h"
 
 #include <math.h>
@@ -125,7 +125,7 @@ static size_t settle(struct scratch *s, size_t n, size_t k)
 /* ---- one row ---- */
 
 /* corr = D r, by the way that is cheaper for n that have joined. */
-static void correlate(const struct atoms *a, struct scratch *s, size_t n)
+static void correlate(const struct lasso_atoms *a, struct scratch *s, size_t n)
 {
     if (!a->gram || n >= a->d) {
         sparse_dots(s->all, a->m, a->w, s->r, a->d, s->corr);
@@ -137,7 +137,7 @@ static void correlate(const struct atoms *a, struct scratch *s, size_t n)
 }
 
 /* The one not yet in whose cosine with r is largest; m when none is worth it. */
-static size_t choose(const struct atoms *a, struct scratch *s, double least)
+static size_t choose(const struct lasso_atoms *a, struct scratch *s, double least)
 {
     size_t best = a->m;
     float top = 0;
@@ -151,7 +151,7 @@ static size_t choose(const struct atoms *a, struct scratch *s, double least)
     return best;
 }
 
-static void join(const struct atoms *a, struct scratch *s, size_t i, size_t n, size_t k)
+static void join(const struct lasso_atoms *a, struct scratch *s, size_t i, size_t n, size_t k)
 {
     for (size_t j = 0; j <= n; j++) {
         const float *other = a->w + (j < n ? s->idx[j] : i) * a->d;
@@ -163,7 +163,7 @@ static void join(const struct atoms *a, struct scratch *s, size_t i, size_t n, s
     s->in[i] = 1;
 }
 
-static void rest_of(const struct atoms *a, struct scratch *s, size_t n)
+static void rest_of(const struct lasso_atoms *a, struct scratch *s, size_t n)
 {
     for (size_t j = 0; j < n; j++)
         s->val[j] = (float)s->f[j];
@@ -195,7 +195,7 @@ static size_t sort_pairs(uint32_t *idx, float *val, size_t n)
 
 /* Returns how many pairs there are in idx and val. A feature that cannot stay ends the search. A row that is not finite
  * has one value, NaN. */
-static size_t pursue(const struct atoms *a, struct scratch *s, size_t k, const float *x, const float *b)
+static size_t pursue(const struct lasso_atoms *a, struct scratch *s, size_t k, const float *x, const float *b)
 {
     size_t n = 0, d = a->d, next;
     memcpy(s->x, x, d * sizeof *x);
@@ -228,7 +228,7 @@ static size_t pursue(const struct atoms *a, struct scratch *s, size_t k, const f
 /* ---- many rows ---- */
 
 struct job {
-    const struct atoms *a;
+    const struct lasso_atoms *a;
     size_t k, n;
     const float *x, *b;
     struct scratch *scratch;        /* one for each worker */
@@ -246,7 +246,7 @@ static void job_piece(void *arg, size_t piece, int worker)
     }
 }
 
-void pursuit_codes(const struct atoms *a, size_t k, const float *x, size_t n, const float *b, struct codes *out)
+void pursuit_codes(const struct lasso_atoms *a, size_t k, const float *x, size_t n, const float *b, struct codes *out)
 {
     size_t pieces = (n + ROWS - 1) / ROWS, workers = (size_t)par_threads();
     struct job j = { a, k < a->m ? k : a->m, n, x, b, mem_alloc(workers, sizeof *j.scratch),

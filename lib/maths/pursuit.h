@@ -5,10 +5,10 @@
 #ifndef PURSUIT_H
 #define PURSUIT_H
 
-#include "maths/fista.h"
+#include "maths/lasso.h"
 
 /* Codes of n rows x (n, d), the base b (d, NULL for zero) taken off first, into out (reset), k features a row or fewer
  * when no other one could help. Every row is computed by itself. Runs on the pool. */
-void pursuit_codes(const struct atoms *a, size_t k, const float *x, size_t n, const float *b, struct codes *out);
+void pursuit_codes(const struct lasso_atoms *a, size_t k, const float *x, size_t n, const float *b, struct codes *out);
 
 #endif

@@ -2,8 +2,8 @@
  * the strip a row is cut into can be seen in the result. */
 /* SPDX-License-Identifier: MIT */
 #include "maths/sparse.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/clones.h"
 #include "maths/vec.h"
 
@@ -184,7 +184,7 @@ void codes_decode(const struct codes *c, const float *w, const float *b, size_t 
 
 /* ---- columns ---- */
 
-void codes_columns(const struct codes *c, struct columns *out)
+void codes_columns(const struct codes *c, struct codes_by_feature *out)
 {
     size_t m = c->m, pairs = c->n ? c->ptr[c->n] : 0;
     out->start = mem_grow(out->start, &out->start_cap, m + 1, sizeof *out->start);
@@ -206,7 +206,7 @@ void codes_columns(const struct codes *c, struct columns *out)
     start[0] = 0;
 }
 
-void columns_free(struct columns *k)
+void columns_free(struct codes_by_feature *k)
 {
     free(k->start);
     free(k->row);

@@ -39,11 +39,11 @@ void codes_decode(const struct codes *c, const float *w, const float *b, size_t 
 
 /* The transpose: for feature i, rows row[start[i]..start[i+1]) ascending with the position at[] of each pair in
  * idx/val. A counting sort. A zeroed struct is valid; reused between calls. */
-struct columns {
+struct codes_by_feature {
     uint32_t *start, *row, *at;     /* m+1, nnz, nnz */
     size_t start_cap, row_cap, at_cap;
 };
-void codes_columns(const struct codes *c, struct columns *out);
-void columns_free(struct columns *k);
+void codes_columns(const struct codes *c, struct codes_by_feature *out);
+void columns_free(struct codes_by_feature *k);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "maths/stats.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/clones.h"
 
 #include <math.h>
@@ -11,28 +11,28 @@
 enum { ROWS = 128, ROUNDS = 100 };
 #define TOLERANCE 1e-5
 
-/* Weighted sums of blocks of rows. Block b has its own d + 2 doubles: sum of w x, then of w |x - centre|^p,
+/* Weighted sums of blocks of rows. Block b has its own d + 2 doubles: sum of w x, then of w |x - center|^p,
  * then of w. */
 struct blocks {
     const float *x;
     size_t n, d;
     double scale;
-    const double *centre;       /* NULL: w = 1, p = 2 about 0; otherwise w = 1 / |x - centre|, p = 1 */
+    const double *center;       /* NULL: w = 1, p = 2 about 0; otherwise w = 1 / |x - center|, p = 1 */
     double nearest;             /* no distance counts as less than this */
     double *part;
 };
 
-CLONES static double square_about(const float *x, double scale, const double *restrict centre, size_t d)
+CLONES static double square_about(const float *x, double scale, const double *restrict center, size_t d)
 {
     double lane[8] = { 0 }, sum = 0;
     size_t i = 0;
     for (; i + 8 <= d; i += 8)
         for (size_t j = 0; j < 8; j++) {
-            double off = scale * x[i + j] - (centre ? centre[i + j] : 0);
+            double off = scale * x[i + j] - (center ? center[i + j] : 0);
             lane[j] += off * off;
         }
     for (; i < d; i++) {
-        double off = scale * x[i] - (centre ? centre[i] : 0);
+        double off = scale * x[i] - (center ? center[i] : 0);
         sum += off * off;
     }
     for (size_t j = 0; j < 8; j++)
@@ -55,8 +55,8 @@ static void block_sums(void *arg, size_t block, int worker)
     memset(part, 0, (b->d + 2) * sizeof *part);
     for (size_t r = from; r < to; r++) {
         const float *x = b->x + r * b->d;
-        double square = square_about(x, b->scale, b->centre, b->d), size = square, w = 1;
-        if (b->centre) {
+        double square = square_about(x, b->scale, b->center, b->d), size = square, w = 1;
+        if (b->center) {
             size = sqrt(square);
             w = 1 / (size > b->nearest ? size : b->nearest);
         }
@@ -81,25 +81,25 @@ static void all_sums(struct blocks *b, double *total)
 
 /* ---- spread ---- */
 
-struct spread spread_new(size_t d)
+struct spread stats_new(size_t d)
 {
     return (struct spread){ .d = d, .sum = mem_zero(d, sizeof(double)) };
 }
 
-void spread_free(struct spread *s)
+void stats_free(struct spread *s)
 {
     free(s->sum);
     s->sum = NULL;
 }
 
-void spread_reset(struct spread *s)
+void stats_reset(struct spread *s)
 {
     memset(s->sum, 0, s->d * sizeof *s->sum);
     s->square = 0;
     s->n = 0;
 }
 
-void spread_add(struct spread *s, const float *x, size_t n, double scale)
+void stats_add(struct spread *s, const float *x, size_t n, double scale)
 {
     struct blocks b = { .x = x, .n = n, .d = s->d, .scale = scale };
     double *total = mem_alloc(s->d + 2, sizeof *total);
@@ -111,7 +111,7 @@ void spread_add(struct spread *s, const float *x, size_t n, double scale)
     free(total);
 }
 
-double spread_about_mean(const struct spread *s)
+double stats_about_mean(const struct spread *s)
 {
     double mean_square = 0;
     if (!s->n)
@@ -121,42 +121,42 @@ double spread_about_mean(const struct spread *s)
     return s->square > mean_square ? s->square - mean_square : 0;
 }
 
-/* ---- centres ---- */
+/* ---- centers ---- */
 
 void stats_mean(const float *x, size_t n, size_t d, float *out)
 {
-    struct spread s = spread_new(d);
-    spread_add(&s, x, n, 1);
+    struct spread s = stats_new(d);
+    stats_add(&s, x, n, 1);
     for (size_t i = 0; i < d; i++)
         out[i] = n ? (float)(s.sum[i] / (double)n) : 0;
-    spread_free(&s);
+    stats_free(&s);
 }
 
 void stats_geometric_median(const float *x, size_t n, size_t d, float *out)
 {
-    double *total = mem_alloc(d + 2, sizeof *total), *centre = mem_alloc(d, sizeof *centre);
-    struct blocks b = { .x = x, .n = n, .d = d, .scale = 1, .centre = centre };
-    struct spread s = spread_new(d);
-    spread_add(&s, x, n, 1);
+    double *total = mem_alloc(d + 2, sizeof *total), *center = mem_alloc(d, sizeof *center);
+    struct blocks b = { .x = x, .n = n, .d = d, .scale = 1, .center = center };
+    struct spread s = stats_new(d);
+    stats_add(&s, x, n, 1);
     for (size_t i = 0; i < d; i++)
-        centre[i] = n ? s.sum[i] / (double)n : 0;
-    double distance = n ? sqrt(spread_about_mean(&s) / (double)n) : 0;
+        center[i] = n ? s.sum[i] / (double)n : 0;
+    double distance = n ? sqrt(stats_about_mean(&s) / (double)n) : 0;
     for (int round = 0; distance > 0 && round < ROUNDS; round++) {
         double moved = 0;
-        b.nearest = 1e-6 * distance;    /* a row at the centre itself must not take it all */
+        b.nearest = 1e-6 * distance;    /* a row at the center itself must not take it all */
         all_sums(&b, total);
         distance = total[d] / (double)n;
         for (size_t i = 0; i < d; i++) {
             double next = total[i] / total[d + 1];
-            moved += (next - centre[i]) * (next - centre[i]);
-            centre[i] = next;
+            moved += (next - center[i]) * (next - center[i]);
+            center[i] = next;
         }
         if (sqrt(moved) <= TOLERANCE * distance)
             break;
     }
     for (size_t i = 0; i < d; i++)
-        out[i] = (float)centre[i];
-    spread_free(&s);
+        out[i] = (float)center[i];
+    stats_free(&s);
     free(total);
-    free(centre);
+    free(center);
 }

@@ -1,4 +1,4 @@
-/* stats: what is said of rows as a whole: their spread about the mean, and their centre.
+/* stats: what is said of rows as a whole: their spread about the mean, and their center.
  *
  * Sums run in double over fixed blocks of rows, added in order: the number of threads cannot be seen in them. */
 /* SPDX-License-Identifier: MIT */
@@ -16,14 +16,14 @@ struct spread {
     double square;      /* sum of |x|^2 */
 };
 
-/* No rows yet, of width d; spread_free() releases the sums, spread_reset() sets them to zero again. */
-struct spread spread_new(size_t d);
-void spread_free(struct spread *s);
-void spread_reset(struct spread *s);
+/* No rows yet, of width d; stats_free() releases the sums, stats_reset() sets them to zero again. */
+struct spread stats_new(size_t d);
+void stats_free(struct spread *s);
+void stats_reset(struct spread *s);
 /* Count rows x (n,d), each times `scale`. Runs on the pool. */
-void spread_add(struct spread *s, const float *x, size_t n, double scale);
+void stats_add(struct spread *s, const float *x, size_t n, double scale);
 /* sum over rows of |x - mean|^2; 0 when there is none. [the denominator of FVU] */
-double spread_about_mean(const struct spread *s);
+double stats_about_mean(const struct spread *s);
 
 /* The mean of rows x (n,d), to out (d); zero for no rows. */
 void stats_mean(const float *x, size_t n, size_t d, float *out);

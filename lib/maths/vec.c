@@ -78,7 +78,7 @@ CLONES void vec_sub(float *out, const float *x, const float *y, size_t n)
         out[i] = x[i] - y[i];
 }
 
-float vec_normalise(float *x, size_t n, float floor)
+float vec_normalize(float *x, size_t n, float floor)
 {
     double norm = sqrt(vec_dot_wide(x, x, n));
     vec_scale(x, (float)(1 / (norm > floor ? norm : floor)), n);

@@ -13,7 +13,7 @@ void vec_scale(float *y, float a, size_t n);                        /* y *= a */
 void vec_add(float *y, const float *x, size_t n);                   /* y += x */
 void vec_sub(float *out, const float *x, const float *y, size_t n); /* out = x - y */
 /* x / max(norm, floor) in place; returns the norm it had. */
-float vec_normalise(float *x, size_t n, float floor);
+float vec_normalize(float *x, size_t n, float floor);
 /* -1 when all n values are finite, else the index of the first that is not. */
 ptrdiff_t vec_first_nonfinite(const float *x, size_t n);
 

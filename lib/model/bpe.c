@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/bpe.h"
-#include "ground/mem.h"
+#include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { CACHE_SLOTS = 1 << 15, CACHE_KEY = 46, CACHE_IDS = 20 };
 
-static const uint32_t NONE = UINT32_MAX;        /* no rank, no neighbour, no id */
+static const uint32_t NONE = UINT32_MAX;        /* no rank, no neighbor, no id */
 
 struct rule {                   /* of an open-addressing table whose empty places have rank NONE */
     uint32_t left, right, rank, made;
@@ -27,8 +27,8 @@ struct slot {                   /* two cache lines; n 0: empty */
 
 struct symbol {
     uint32_t id;
-    uint32_t left, right;       /* neighbours, by the position of their first byte */
-    uint32_t rank, made;        /* of the pair with the right neighbour; rank NONE where there is no rule, or this
+    uint32_t left, right;       /* neighbors, by the position of their first byte */
+    uint32_t rank, made;        /* of the pair with the right neighbor; rank NONE where there is no rule, or this
                                    symbol has gone into another */
 };
 
@@ -167,7 +167,7 @@ static void offer(struct bpe *b, uint32_t at)
     heap_put(b, (uint64_t)r->rank << 32 | at);
 }
 
-/* An entry whose symbol has gone, or has another neighbour by now, no longer bears the rank it was queued with. */
+/* An entry whose symbol has gone, or has another neighbor by now, no longer bears the rank it was queued with. */
 static void merge_all(struct bpe *b)
 {
     while (b->heap_n) {

@@ -1,6 +1,6 @@
 /* bpe: byte pair encoding of one piece of text.
  *
- * A piece starts as one symbol a byte; the neighbouring pair of lowest rank is merged, the leftmost of several, until
+ * A piece starts as one symbol a byte; the neighboring pair of lowest rank is merged, the leftmost of several, until
  * none is left. [Sennrich, Haddow and Birch 2016, Neural Machine Translation of Rare Words with Subword Units]
  * O(n log n) in the length of the piece; what a short piece came to is remembered. */
 /* SPDX-License-Identifier: MIT */

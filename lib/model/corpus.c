@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE             /* memmem */
 #include "model/corpus.h"
+#include "base/io.h"
+#include "base/mem.h"
 #include "data/jsonfile.h"
-#include "ground/io.h"
-#include "ground/mem.h"
 
 #include <jansson.h>
 #include <stdlib.h>

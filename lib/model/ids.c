@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/ids.h"
-#include "ground/mem.h"
+#include "base/mem.h"
 
 void ids_push(struct ids *list, uint32_t id)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/list.h"
-#include "ground/mem.h"
+#include "base/mem.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* Opening a checkpoint: config, files, the tensors that its list asks for. Nothing is converted before all of it fits. */
 /* SPDX-License-Identifier: MIT */
+#include "base/hex.h"
+#include "base/mem.h"
 #include "data/jsonfile.h"
-#include "ground/hex.h"
-#include "ground/mem.h"
-#include "model/lm_inside.h"
+#include "model/lm_internal.h"
 
 #include <inttypes.h>
 #include <math.h>

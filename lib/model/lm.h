@@ -2,12 +2,12 @@
  *
  * GPT-2 (sequential blocks, learned positions) and GPT-NeoX/Pythia (parallel or sequential blocks, rotary positions).
  * A family is one file with the list of operations that its models are (struct lm_family). Hook points have
- * TransformerLens's names; the values are raw: nothing folded, nothing centred. */
+ * TransformerLens's names; the values are raw: nothing folded, nothing centered. */
 /* SPDX-License-Identifier: MIT */
 #ifndef LM_H
 #define LM_H
 
-#include "ground/err.h"
+#include "base/err.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -6,7 +6,7 @@
 #ifndef LM_FAMILY_H
 #define LM_FAMILY_H
 
-#include "ground/err.h"
+#include "base/err.h"
 #include "model/list.h"
 
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* The hook points of a model: their names, widths and order, and how a user may spell them. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "model/lm_inside.h"
+#include "base/mem.h"
+#include "model/lm_internal.h"
 
 #include <stdio.h>
 #include <string.h>

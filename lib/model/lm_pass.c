@@ -1,7 +1,7 @@
 /* The forward pass: which operations of the list are needed for what the taps see, and running these. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "model/lm_inside.h"
+#include "base/mem.h"
+#include "model/lm_internal.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include "model/op.h"
 #include "maths/blas.h"
 #include "maths/vec.h"
-#include "model/lm_inside.h"
+#include "model/lm_internal.h"
 
 #include <string.h>
 
@@ -73,12 +73,12 @@ static void table(struct pass *p, const struct op *o)
 
 static void norm(struct pass *p, const struct op *o)
 {
-    nonlin_normalise(value(p, o->out[0]), value(p, o->in[0]), p->n, width(p, o->in[0]), o->eps);
+    nonlin_normalize(value(p, o->out[0]), value(p, o->in[0]), p->n, width(p, o->in[0]), o->eps);
 }
 
 static void norm_back(struct pass *p, const struct op *o)
 {
-    nonlin_normalise_back(grad(p, o->out[0]), kept(p, o, 0), p->n, width(p, o->in[0]), o->eps);
+    nonlin_normalize_back(grad(p, o->out[0]), kept(p, o, 0), p->n, width(p, o->in[0]), o->eps);
     hand_over(p, o);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/tokenizer.h"
+#include "base/mem.h"
 #include "data/jsonfile.h"
-#include "ground/mem.h"
-#include "model/added.h"
+#include "model/added_tokens.h"
 #include "model/bpe.h"
 #include "model/unicode.h"
 
@@ -19,13 +19,13 @@ struct entry {                  /* a token: its bytes are pool[at, at+n) */
     size_t at, n;
 };
 
-/*  bytes -> raw -> [tokens of the raw text] -> NFC -> text -> [tokens of the normalised text] -> pieces -> ids
+/*  bytes -> raw -> [tokens of the raw text] -> NFC -> text -> [tokens of the normalized text] -> pieces -> ids
  *  Each of raw and text keeps the end of what has come that the next bytes could still change. */
 struct tokenizer {
     struct entry *entry;        /* sorted by id */
     size_t n, cap;
     struct unicode_text pool;
-    struct added_set early, late;       /* added tokens found before and after normalisation */
+    struct added_tokens early, late;       /* added tokens found before and after normalization */
     struct bpe *bpe;
     bool nfc, byte_level, prefix_space, split;
 
@@ -177,7 +177,7 @@ static int enter_added(struct tokenizer *t, size_t n_vocab, const json_t *vocab,
 static int load_added_token(struct tokenizer *t, size_t n_vocab, const json_t *vocab, const json_t *token)
 {
     const char *name = jsonfile_string(token, "content", NULL);
-    struct added a = { .s = NULL };
+    struct added_token a = { .s = NULL };
     bool special, normalized;
     if (!name)
         return err_data("added_tokens: an entry without a content string");
@@ -196,7 +196,7 @@ static int load_added_token(struct tokenizer *t, size_t n_vocab, const json_t *v
     a.n = content.n;
     a.id = (uint32_t)id;
     if (a.n)                    /* an empty one matches nowhere */
-        added_push(normalized ? &t->late : &t->early, a);
+        added_tokens_push(normalized ? &t->late : &t->early, a);
     free(content.s);
     return 0;
 }
@@ -210,8 +210,8 @@ static int load_added(struct tokenizer *t, const json_t *root, const json_t *voc
     for (size_t i = 0; i < json_array_size(list); i++)
         if (load_added_token(t, n_vocab, vocab, json_array_get(list, i)))
             return -1;
-    added_sort(&t->early);
-    added_sort(&t->late);
+    added_tokens_sort(&t->early);
+    added_tokens_sort(&t->late);
     return sort_entries(t);
 }
 
@@ -421,8 +421,8 @@ void tokenizer_free(struct tokenizer *t)
         return;
     free(t->entry);
     free(t->pool.s);
-    added_free(&t->early);
-    added_free(&t->late);
+    added_tokens_free(&t->early);
+    added_tokens_free(&t->late);
     bpe_free(t->bpe);
     free(t->raw.s);
     free(t->text.s);
@@ -446,7 +446,7 @@ const uint8_t *tokenizer_text(const struct tokenizer *t, uint32_t id, size_t *le
 
 int64_t tokenizer_added(const struct tokenizer *t, const char *content)
 {
-    const struct added_set *set[] = { &t->early, &t->late };
+    const struct added_tokens *set[] = { &t->early, &t->late };
     for (int k = 0; k < 2; k++)
         for (size_t i = 0; i < set[k]->n; i++)
             if (set[k]->p[i].n == strlen(content) && !memcmp(set[k]->p[i].s, content, set[k]->p[i].n))
@@ -537,7 +537,7 @@ static bool splits_between(const struct tokenizer *t, int32_t before, int32_t at
            !(before == '\'' && unicode_class(at) == UNICODE_LETTER);
 }
 
-static bool normalises_apart(const struct tokenizer *t, int32_t before, int32_t at)
+static bool normalizes_apart(const struct tokenizer *t, int32_t before, int32_t at)
 {
     (void)before;
     return !t->nfc || unicode_nfc_border(at);
@@ -545,13 +545,13 @@ static bool normalises_apart(const struct tokenizer *t, int32_t before, int32_t 
 
 /* The last place before `end` where b can be cut without changing an id: behind a character that is no white space (so that no
  * token's lstrip or rstrip reaches across), where no added token can lie, and where the step allows it. 0: none yet. */
-static size_t find_cut(const struct tokenizer *t, const struct unicode_text *b, size_t end, const struct added_set *set,
+static size_t find_cut(const struct tokenizer *t, const struct unicode_text *b, size_t end, const struct added_tokens *set,
                        bool (*allows)(const struct tokenizer *t, int32_t before, int32_t at))
 {
     for (size_t c = end; c-- > 1;) {
         int32_t before, at;
         if (unicode_prev(b->s, b->n, c, &before) && unicode_class(before) != UNICODE_SPACE &&
-            unicode_next(b->s + c, b->n - c, &at) && allows(t, before, at) && !added_touches(set, b->s, b->n, c))
+            unicode_next(b->s + c, b->n - c, &at) && allows(t, before, at) && !added_tokens_touches(set, b->s, b->n, c))
             return c;
     }
     return 0;
@@ -559,7 +559,7 @@ static size_t find_cut(const struct tokenizer *t, const struct unicode_text *b, 
 
 /* When a buffer without a cut has been searched, it is searched again at twice the size: linear in all. Whether a stretch is
  * too long does not depend on how its bytes came: what lies behind it is there by then. */
-static size_t cut_or_wait(struct tokenizer *t, const struct unicode_text *b, size_t *wait, const struct added_set *set,
+static size_t cut_or_wait(struct tokenizer *t, const struct unicode_text *b, size_t *wait, const struct added_tokens *set,
                           bool (*allows)(const struct tokenizer *t, int32_t before, int32_t at))
 {
     bool large = b->n >= STRETCH_MAX + CHUNK;
@@ -582,7 +582,7 @@ static void settle_text(struct tokenizer *t, bool last)
 {
     struct added_sink to = { encode_stretch, put_late_token, t };
     size_t c = last ? t->text.n : cut_or_wait(t, &t->text, &t->text_wait, &t->late, splits_between);
-    added_split(&t->late, t->text.s, c, to);
+    added_tokens_split(&t->late, t->text.s, c, to);
     drop_front(&t->text, c);
     if (last) {
         t->fresh = true;
@@ -590,7 +590,7 @@ static void settle_text(struct tokenizer *t, bool last)
     }
 }
 
-static void normalise_stretch(void *arg, const uint8_t *s, size_t n)
+static void normalize_stretch(void *arg, const uint8_t *s, size_t n)
 {
     struct tokenizer *t = arg;
     if (t->nfc)
@@ -608,9 +608,9 @@ static void put_early_token(void *arg, uint32_t id)
 
 static void settle_raw(struct tokenizer *t, bool last)
 {
-    struct added_sink to = { normalise_stretch, put_early_token, t };
-    size_t c = last ? t->raw.n : cut_or_wait(t, &t->raw, &t->raw_wait, &t->early, normalises_apart);
-    added_split(&t->early, t->raw.s, c, to);
+    struct added_sink to = { normalize_stretch, put_early_token, t };
+    size_t c = last ? t->raw.n : cut_or_wait(t, &t->raw, &t->raw_wait, &t->early, normalizes_apart);
+    added_tokens_split(&t->early, t->raw.s, c, to);
     drop_front(&t->raw, c);
     settle_text(t, last);
     if (last)

@@ -1,13 +1,13 @@
 /* tokenizer: byte-level BPE from a Hugging Face tokenizer.json (GPT-2, GPT-NeoX/Pythia and their like).
  *
- * Order of work: added tokens that are not normalised, cut from the raw text; NFC where the file asks for it; added
- * tokens that are normalised; the GPT-2 splitter; bytes; merges by rank. Bytes that are not UTF-8 are symbols of their
+ * Order of work: added tokens that are not normalized, cut from the raw text; NFC where the file asks for it; added
+ * tokens that are normalized; the GPT-2 splitter; bytes; merges by rank. Bytes that are not UTF-8 are symbols of their
  * own kind (neither space, letter nor number) and pass through unharmed. */
 /* SPDX-License-Identifier: MIT */
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
 
-#include "ground/err.h"
+#include "base/err.h"
 #include "model/ids.h"
 
 #include <stdbool.h>
@@ -33,7 +33,7 @@ int64_t tokenizer_added(const struct tokenizer *t, const char *content);
 /* The byte that character c of a byte-level token's name stands for; -1 when it stands for none. */
 int tokenizer_byte(int32_t c);
 
-/* Tokenise a document that arrives in pieces: append to out what is settled, keep what the next bytes could change.
+/* Tokenize a document that arrives in pieces: append to out what is settled, keep what the next bytes could change.
  * `last` ends the document and settles everything. Pieces may cut a character anywhere; the ids do not depend on where
  * the cuts are. Memory follows the longest stretch that cannot be cut (a run of letters, of digits, of white space), not the
  * document: some fifty bytes a byte. One of more than 1 MiB is an error: -1 and a sentence; then the tokenizer is of no use

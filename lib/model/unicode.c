@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/unicode.h"
-#include "ground/mem.h"
+#include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/vocab.h"
+#include "base/err.h"
+#include "base/hex.h"
+#include "base/mem.h"
 #include "data/jsonfile.h"
-#include "ground/err.h"
-#include "ground/hex.h"
-#include "ground/mem.h"
 #include "model/tokenizer.h"
 #include "model/unicode.h"
 

@@ -3,9 +3,9 @@
  * Random: C = (V + V^T) / 2, V uniform on [0,1); C - 1.001 lambda_min I, where lambda_min < 0, is positive definite; it
  * is scaled to a unit diagonal, R. [Toy data of Sharkey et al. 2022; the scaling is what makes every marginal exact] */
 /* SPDX-License-Identifier: MIT */
-#include "toy/toy_inside.h"
-#include "ground/mem.h"
+#include "base/mem.h"
 #include "maths/vec.h"
+#include "toy/toy_internal.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -5,9 +5,9 @@
  * Where all groups fit side by side (groups * k <= d) their frames are orthogonal to each other too, if the group is a
  * figure of several features or that was asked for. */
 /* SPDX-License-Identifier: MIT */
-#include "toy/toy_inside.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "toy/toy_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -112,7 +112,7 @@ static double dot(const double *x, const double *y, size_t n)
     return sum;
 }
 
-static void normalise(double *x, size_t d)
+static void normalize(double *x, size_t d)
 {
     double scale = 1 / sqrt(dot(x, x, d));
     for (size_t i = 0; i < d; i++)
@@ -139,11 +139,11 @@ static void sweep_piece(void *arg, size_t piece, int worker)
 }
 
 /* Modified Gram-Schmidt, twice because rows in as many dimensions are nearly dependent. */
-static void orthonormalise(struct build *b)
+static void orthonormalize(struct build *b)
 {
     for (int pass = 0; pass < 2; pass++)
         for (b->pivot = 0; b->pivot < b->rows; b->pivot++) {
-            normalise(b->frame + b->pivot * b->o->d, b->o->d);
+            normalize(b->frame + b->pivot * b->o->d, b->o->d);
             par_for((b->rows - b->pivot - 1 + SWEEP - 1) / SWEEP, sweep_piece, b);
         }
 }
@@ -156,7 +156,7 @@ static void own_frame(const struct build *b, size_t group, double *rows)
         for (size_t i = 0; i < b->f->dims; i++) {
             for (size_t j = 0; j < i; j++)
                 take_off(rows + i * d, rows + j * d, d);
-            normalise(rows + i * d, d);
+            normalize(rows + i * d, d);
         }
 }
 
@@ -199,7 +199,7 @@ static float *build(const struct toy_options *o, const struct figure *f, bool to
     if (together) {
         for (size_t g = 0; g < groups; g++)
             gaussian_rows(&b, g, b.frame + g * each);
-        orthonormalise(&b);
+        orthonormalize(&b);
     }
     par_for((groups + GROUPS - 1) / GROUPS, place_piece, &b);
     free(b.frame);

@@ -1,8 +1,8 @@
 /* Which events happen in a row, which features they make active, and with what coefficients. */
 /* SPDX-License-Identifier: MIT */
-#include "toy/toy_inside.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "toy/toy_internal.h"
 
 #include <math.h>
 #include <stdlib.h>

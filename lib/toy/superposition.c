@@ -5,11 +5,11 @@
  * trained on codes that are drawn like those of the rows. Afterwards h is what the rows are: u_g = W_g / |W_g|, and
  * |W_g| becomes part of the feature's scale. [Elhage 2022, "Demonstrating Superposition"] */
 /* SPDX-License-Identifier: MIT */
-#include "toy/toy_inside.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/optim.h"
 #include "maths/vec.h"
+#include "toy/toy_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ struct train {
     float *w, *b;                   /* (g,d), (g) */
     float *moment[4];               /* of w: m, v; of b: m, v */
     struct codes codes;
-    struct columns columns;
+    struct codes_by_feature columns;
     float *h, *back;                /* (BATCH,d): h, and dloss/dh */
     float *e;                       /* (BATCH,g): dloss/d(W h + b) */
     float *sum;                     /* (workers,d) one row of dloss/dW */
@@ -73,8 +73,8 @@ static void update_piece(void *arg, size_t piece, int worker)
         }
         for (uint32_t at = s->columns.start[i]; at < s->columns.start[i + 1]; at++)
             vec_axpy(sum, s->codes.val[s->columns.at[at]], s->back + s->columns.row[at] * d, d);
-        adam_row(&s->adam, s->w + i * d, s->moment[0] + i * d, s->moment[1] + i * d, sum, d);
-        adam_row(&s->adam, s->b + i, s->moment[2] + i, s->moment[3] + i, &bias, 1);
+        optim_adam_row(&s->adam, s->w + i * d, s->moment[0] + i * d, s->moment[1] + i * d, sum, d);
+        optim_adam_row(&s->adam, s->b + i, s->moment[2] + i, s->moment[3] + i, &bias, 1);
     }
 }
 
@@ -117,12 +117,12 @@ void toy_train(struct toy *t)
     for (uint64_t step = 0; step < t->o.train; step++) {
         toy_codes(t, TRAINING_ROWS + step * BATCH, BATCH, &s.codes);
         codes_columns(&s.codes, &s.columns);
-        s.adam = adam_step(RATE * schedule_factor(step, 0, 0.5, t->o.train), 0.9, 0.999, 1e-8, step + 1);
+        s.adam = optim_adam_step(RATE * optim_schedule_factor(step, 0, 0.5, t->o.train), 0.9, 0.999, 1e-8, step + 1);
         par_for(BATCH / ROWS, forward_piece, &s);
         par_for((s.g + FEATURES - 1) / FEATURES, update_piece, &s);
     }
     memcpy(t->direction, s.w, t->o.g * d * sizeof *s.w);
     for (size_t g = 0; g < t->o.g; g++)
-        t->scale[g] *= vec_normalise(t->direction + g * d, d, 1e-30f);
+        t->scale[g] *= vec_normalize(t->direction + g * d, d, 1e-30f);
     train_free(&s);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "toy/tally.h"
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/vec.h"
 
 #include <stdlib.h>
@@ -42,7 +42,7 @@ struct reading {
 static void read_feature(const struct reading *k, size_t g)
 {
     const struct toy *toy = k->t->toy;
-    const struct columns *by = &k->t->columns;
+    const struct codes_by_feature *by = &k->t->columns;
     struct tally_feature *f = &k->t->feature[g];
     size_t d = toy->o.d;
     uint32_t at = by->start[g], end = by->start[g + 1];

@@ -20,7 +20,7 @@ struct tally {
     double signal, noise;           /* sums of |x|^2 before the noise, and of |noise|^2 */
     struct tally_feature *feature;  /* (g), NULL unless asked for */
     uint32_t *pair;                 /* (g,g) rows in which both are active, NULL unless asked for */
-    struct columns columns;
+    struct codes_by_feature columns;
 };
 
 /* Counts at zero: of each feature, of each pair of features, as asked for; never NULL. tally_free() releases them. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "toy/toy_inside.h"
-#include "ground/mem.h"
+#include "base/mem.h"
+#include "toy/toy_internal.h"
 
 #include <math.h>
 #include <stdlib.h>

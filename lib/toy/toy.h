@@ -9,7 +9,7 @@
 #ifndef TOY_H
 #define TOY_H
 
-#include "ground/err.h"
+#include "base/err.h"
 #include "maths/sparse.h"
 
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /* peak: the sgemm rate of this machine now, in GFLOP/s, one BLAS thread on each of N pool threads: the roofline that
  * the bench holds the tools against. Usage: peak THREADS; prints the rate and the BLAS core. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/blas.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* small_tokenizer: writes a tokenizer.json small enough to tokenise by hand. Byte b is token b, so ids of single bytes
+/* small_tokenizer: writes a tokenizer.json small enough to tokenize by hand. Byte b is token b, so ids of single bytes
  * are written as characters; merge k makes token 256+k. */
 /* SPDX-License-Identifier: MIT */
 #ifndef SMALL_TOKENIZER_H

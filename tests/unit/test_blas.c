@@ -1,7 +1,7 @@
 /* The three products against a triple loop in double, on random shapes with 0 and 1 among them and padded rows. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "maths/blas.h"
 #include "tap.h"
 

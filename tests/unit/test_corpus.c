@@ -1,8 +1,8 @@
 /* Files to contexts: documents, numbers, BOS, separators wherever a read may cut them, and what is refused. */
 /* SPDX-License-Identifier: MIT */
+#include "base/io.h"
+#include "base/mem.h"
 #include "model/corpus.h"
-#include "ground/io.h"
-#include "ground/mem.h"
 #include "small_tokenizer.h"
 #include "tap.h"
 

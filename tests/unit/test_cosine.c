@@ -1,8 +1,8 @@
 /* test_cosine: all pairs against a triple loop in double, the matching against every permutation, and the law of random
  * directions against closed forms, published numbers and random directions. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/par.h"
-#include "ground/rng.h"
+#include "base/par.h"
+#include "base/rng.h"
 #include "maths/cosine.h"
 #include "tap.h"
 
@@ -62,7 +62,7 @@ static void pairs(size_t na, size_t nb, size_t d, bool same, size_t k)
         qsort(row, n, sizeof *row, descending);
         wrong += s.nearest[i].n != (n < k ? n : k);
         for (size_t q = 0; q < s.nearest[i].n; q++) {
-            const struct topk_item *t = &s.nearest[i].item[q];
+            const struct largest_item *t = &s.nearest[i].item[q];
             double at = fabs(dot(a + i * d, b + t->order * d, d) - t->key), off = fabs(t->key - row[q]);
             worst = fmax(worst, fmax(at, off));
             wrong += same && t->order == i;
@@ -98,7 +98,7 @@ static void ties(void)
         for (size_t q = 0, at = i % 3; q < K; q++, at += 3) {
             at += at == i ? 3 : 0;
             wrong += s[0].nearest[i].item[q].order != at;
-            wrong += memcmp(&s[0].nearest[i].item[q], &s[1].nearest[i].item[q], sizeof(struct topk_item)) != 0;
+            wrong += memcmp(&s[0].nearest[i].item[q], &s[1].nearest[i].item[q], sizeof(struct largest_item)) != 0;
         }
     ok(wrong == 0 && s[0].sum == s[1].sum && s[0].sum_sq == s[1].sum_sq, "ties go to the smaller number, with 1 and 4 threads");
     cosine_free(&s[0], N);

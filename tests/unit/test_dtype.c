@@ -1,7 +1,7 @@
 /* test_dtype: all 65536 halves against their definition, and rounding to nearest even by comparing distances. */
 /* SPDX-License-Identifier: MIT */
+#include "base/rng.h"
 #include "data/dtype.h"
-#include "ground/rng.h"
 #include "tap.h"
 
 #include <string.h>
@@ -52,7 +52,7 @@ static void stores(enum dtype t, int e, int f)
     rng_seed(&r, 5, (uint64_t)t);
     for (int i = 0; i < 400000; i++) {
         uint32_t u = (uint32_t)rng_bits(&r);
-        if (i % 4 == 0)                             /* ties of a short type, and their neighbours */
+        if (i % 4 == 0)                             /* ties of a short type, and their neighbors */
             u = (u & ~((1u << (23 - f)) - 1)) | 1u << (22 - f);
         if (i % 16 == 4)
             u += 1;

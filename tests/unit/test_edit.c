@@ -1,12 +1,12 @@
 /* test_edit: what the words of an edit mean, how edits compose, where they apply, and what is refused. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/io.h"
+#include "base/io.h"
 #include "data/npy.h"
 #include "data/stream.h"
-#include "kinds/kind.h"
+#include "dict/kind.h"
 #include "kinds/kinds.h"
 #include "tap.h"
-#include "tools/edit.h"
+#include "patch/edit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,15 +41,15 @@ static const char *after_in(struct sae *sae, const char *edits, size_t n, size_t
     float y[2 * M];
     bool changed[2];
     struct edits e;
-    edits_begin(&e, sae);
+    edit_begin(&e, sae);
     strcpy(words, edits);
     bool bad = false;
     for (char *at = strtok(words, ";"); at && !bad; at = strtok(NULL, ";"))
-        bad = edits_add(&e, at);
+        bad = edit_add(&e, at);
     if (!bad)
-        edits_settle(&e);
-    if (bad || edits_rows(&e, &b, NULL, replace, y, changed) || edits_end(&e)) {
-        edits_free(&e);
+        edit_ready(&e);
+    if (bad || edit_rows(&e, &b, NULL, replace, y, changed) || edit_end(&e)) {
+        edit_free(&e);
         return err_text();
     }
     *out = 0;
@@ -57,7 +57,7 @@ static const char *after_in(struct sae *sae, const char *edits, size_t n, size_t
         sprintf(out + strlen(out), i ? " %g" : "%g", y[r * M + i] + 0.0);
     if (changed[r] != (replace || memcmp(x, y + r * M, M * sizeof *y) != 0))
         strcat(out, " (changed is wrong)");
-    edits_free(&e);
+    edit_free(&e);
     return out;
 }
 
@@ -110,18 +110,18 @@ static void files(void)
 {
     static const char text[] = "# a remark\n\nzero 1\r\n  set 2 9\nscale 2 2 @ 0:3";
     struct edits e;
-    edits_begin(&e, one);
+    edit_begin(&e, one);
     put("edits", text, sizeof text - 1);
-    int r = edits_add_file(&e, "edits");
+    int r = edit_add_file(&e, "edits");
     ok(r == 0 && e.n == 3 && e.list[0].feature[0] == 1 && e.list[1].shift[0] == 9 && e.list[2].where.test[0].list.item[0].hi == 3,
        "a file of edits: remarks, blank lines, no last newline");
     put("edits", "zero 1\nzap 2\n", 13);
-    ok(edits_add_file(&e, "edits") == -1 && !strncmp(err_text(), "edits: line 2: ", 15), "its errors name file and line: %s",
+    ok(edit_add_file(&e, "edits") == -1 && !strncmp(err_text(), "edits: line 2: ", 15), "its errors name file and line: %s",
        err_text());
     put("edits", "zero 1\n\0zero 2\n", 15);
-    ok(edits_add_file(&e, "edits") == -1, "a zero byte in it is refused, not taken for its end");
-    ok(edits_add_file(&e, "none") == -1 && err_status() == ERR_SYSTEM, "a missing one");
-    edits_free(&e);
+    ok(edit_add_file(&e, "edits") == -1, "a zero byte in it is refused, not taken for its end");
+    ok(edit_add_file(&e, "none") == -1 && err_status() == ERR_SYSTEM, "a missing one");
+    edit_free(&e);
 }
 
 /* The dictionary whose encoder is twice as long: f = 2 x, so that zero F overshoots and silence F does not. */
@@ -239,19 +239,19 @@ int main(void)
         ok(!strcmp(got, good[i].want), "'%s' gives %s", good[i].edits, got);
     }
     struct edits e;
-    edits_begin(&e, one);
+    edit_begin(&e, one);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ok(edits_add(&e, bad[i]) == -1 && err_status() == ERR_USAGE && !strncmp(err_text(), "edit '", 6), "'%s' is refused: %s",
+        ok(edit_add(&e, bad[i]) == -1 && err_status() == ERR_USAGE && !strncmp(err_text(), "edit '", 6), "'%s' is refused: %s",
            bad[i], err_text());
-    ok(edits_add(&e, "mean 1 none") == -1 && err_status() == ERR_SYSTEM, "a missing file is the system's error: %s", err_text());
-    edits_free(&e);
+    ok(edit_add(&e, "mean 1 none") == -1 && err_status() == ERR_SYSTEM, "a missing file is the system's error: %s", err_text());
+    edit_free(&e);
     struct sae *wide = sae_new(kind_find("relu"), M, M + 1);
-    edits_begin(&e, wide);
-    ok(edits_add(&e, "mean 1 codes") == -1 && err_status() == ERR_DATA, "codes of another width: %s", err_text());
-    ok(edits_add(&e, "copy 1 codes") == -1 && err_status() == ERR_DATA, "codes of another width: %s", err_text());
-    ok(edits_add(&e, "error codes") == -1 && err_status() == ERR_DATA, "codes for an error: %s", err_text());
-    ok(edits_add(&e, "vector 1 span.npy") == -1 && err_status() == ERR_DATA, "three vectors: %s", err_text());
-    edits_free(&e);
+    edit_begin(&e, wide);
+    ok(edit_add(&e, "mean 1 codes") == -1 && err_status() == ERR_DATA, "codes of another width: %s", err_text());
+    ok(edit_add(&e, "copy 1 codes") == -1 && err_status() == ERR_DATA, "codes of another width: %s", err_text());
+    ok(edit_add(&e, "error codes") == -1 && err_status() == ERR_DATA, "codes for an error: %s", err_text());
+    ok(edit_add(&e, "vector 1 span.npy") == -1 && err_status() == ERR_DATA, "three vectors: %s", err_text());
+    edit_free(&e);
     sae_free(wide);
     files();
     untied();

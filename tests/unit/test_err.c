@@ -1,7 +1,7 @@
 /* test_err: the sentence, its status, what stands in front of it, and that nothing of a hostile name reaches a terminal. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/err.h"
-#include "ground/utf8.h"
+#include "base/err.h"
+#include "base/utf8.h"
 #include "tap.h"
 
 #include <errno.h>

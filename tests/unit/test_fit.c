@@ -1,12 +1,12 @@
 /* Fitting: gradients against central differences of a loss in double, the sparse step against a dense one, threads, the
  * scale and its folding, what is measured, what ends a fit, and a problem whose answer is known. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/par.h"
-#include "kinds/fit.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "fit/fit.h"
+#include "fit/resample.h"
+#include "fit/state.h"
 #include "kinds/kinds.h"
-#include "kinds/resample.h"
-#include "kinds/state.h"
 #include "maths/blas.h"
 #include "maths/optim.h"
 #include "tap.h"
@@ -605,14 +605,14 @@ static void check_resample(const char *kind, double size)
     struct fit *f = planted(kind, &o, x, N);
     bool alive[M];
     double mean = 0, count = 0, worst_dec = 0, worst_enc = 0, other = 0;
-    ok(fit_resample_due(f), "%s: an event after step 20", kind);
+    ok(resample_due(f), "%s: an event after step 20", kind);
     for (size_t i = 0; i < M; i++) {
         alive[i] = f->tally.last[i] > f->dead_since;
         mean += alive[i] ? norm_f(f->param[SAE_W_ENC].p + i * D, D) : 0;
         count += alive[i];
     }
     mean /= count;
-    struct resampled r = fit_resample(f, x, N * BATCHES);
+    struct resampled r = resample_run(f, x, N * BATCHES);
     ok(r.dead == M - (size_t)count && r.n == r.dead && r.dead >= M / 4 && r.rows == N * BATCHES,
        "%s: %zu of %zu dead features resampled", kind, r.n, r.dead);
     for (size_t k = 0; k < r.n; k++) {
@@ -643,7 +643,7 @@ static void check_resample(const char *kind, double size)
     for (size_t k = 0; k < r.n; k++)
         silent += f->tally.last[r.feature[k]] <= at;
     ok(silent == 0, "%s: all of them fire within 1000 steps, but for %zu", kind, silent);
-    resampled_free(&r);
+    resample_free(&r);
     fit_free(f);
     free(x);
 }
@@ -680,7 +680,7 @@ static void check_draws(void)
     memcpy(keep_enc, enc->p, sizeof keep_enc);
     memcpy(keep_dec, dec->p, sizeof keep_dec);
     for (size_t e = 0; e < EVENTS; e++) {
-        struct resampled r = fit_resample(f, x, N);
+        struct resampled r = resample_run(f, x, N);
         if (r.n < 2 || r.row[0] == r.row[1])
             odd++;
         first[r.row[0]]++;
@@ -689,7 +689,7 @@ static void check_draws(void)
             f->param[SAE_B_ENC].p[r.feature[k]] = -1000;        /* dead again */
         memcpy(enc->p, keep_enc, sizeof keep_enc);
         memcpy(dec->p, keep_dec, sizeof keep_dec);
-        resampled_free(&r);
+        resample_free(&r);
     }
     for (size_t i = 0; i < N; i++) {
         p[i] = loss[i] * loss[i] / squares;
@@ -726,15 +726,15 @@ static void check_watch(void)
     for (int step = 1; step <= 40; step++) {
         if (fit_step(f, step <= 5 ? early : late, 1))
             ok(0, "a step: %s", err_text());
-        if (!fit_resample_due(f))
+        if (!resample_due(f))
             continue;
         events++;
-        struct resampled r = fit_resample(f, late, step == 10 ? 1 : 0);
+        struct resampled r = resample_run(f, late, step == 10 ? 1 : 0);
         if (step == 10)
             ok(r.dead == 1 && r.feature[0] == 0, "dead is what has not fired in the half before the event");
         else
             ok(step == 20 && r.n == 0 && r.rows == 0, "an event without rows changes nothing");
-        resampled_free(&r);
+        resample_free(&r);
     }
     ok(events == 2, "two events, none behind the last");
     fit_free(f);

@@ -1,7 +1,7 @@
 /* test_geometry: what the rows of a dictionary say, against plain loops and dictionaries whose numbers are known. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/par.h"
-#include "ground/rng.h"
+#include "base/par.h"
+#include "base/rng.h"
 #include "maths/geometry.h"
 #include "tap.h"
 

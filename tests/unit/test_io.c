@@ -2,8 +2,8 @@
  * complete or not at all. */
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
-#include "ground/io.h"
-#include "ground/rng.h"
+#include "base/io.h"
+#include "base/rng.h"
 #include "tap.h"
 
 #include <dirent.h>

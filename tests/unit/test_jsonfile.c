@@ -1,7 +1,7 @@
 /* test_jsonfile: values of the wrong type are an error that names the key, and files one that names the file. */
 /* SPDX-License-Identifier: MIT */
+#include "base/err.h"
 #include "data/jsonfile.h"
-#include "ground/err.h"
 #include "tap.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* test_keymap: against an array, with keys that come, change and go; keys that differ only in their high bits. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/keymap.h"
-#include "ground/rng.h"
+#include "base/keymap.h"
+#include "base/rng.h"
 #include "tap.h"
 
 #include <stdlib.h>

@@ -3,14 +3,14 @@
  * that are wrong in the known ways (unfrozen decoder, kernel on f) have another gradient, and that is shown too. Then
  * options, encoding, threads, and problems whose answers are known. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/par.h"
-#include "kinds/batch.h"
-#include "kinds/deep_encoder.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "dict/deep_encoder.h"
+#include "fit/batch_threshold.h"
+#include "fit/decoder_overlap.h"
+#include "fit/state.h"
+#include "fit/step.h"
 #include "kinds/kinds.h"
-#include "kinds/ortho.h"
-#include "kinds/state.h"
-#include "kinds/step.h"
 #include "maths/blas.h"
 #include "maths/vec.h"
 #include "tap.h"
@@ -47,7 +47,7 @@ static struct plain plain_of(const struct fit *f, const float *x, size_t n)
             p.w[t][i] = p.held[t][i] = f->param[t].p[i];
     }
     p.order = mem_alloc(p.m, sizeof *p.order);
-    ortho_chunks(f, p.order, &p.chunk);
+    decoder_overlap_chunks(f, p.order, &p.chunk);
     return p;
 }
 
@@ -548,7 +548,7 @@ static void check_options(const char *kind)
         check_gradient(apply ? "b_dec applied" : "b_dec not applied", &o);
     }
     struct fit_options o = options(kind, true, D, M);
-    unsigned uses = o.kind->uses;
+    unsigned uses = o.kind->accepts;
     o.recon = 0.3;
     check_gradient("recon 0.3", &o);
     o.recon = 1;
@@ -609,7 +609,7 @@ static void check_gradients(void)
     size_t size;
     struct fit *f = fit_new(&o);
     uint32_t order[130];
-    ok(ortho_chunks(f, order, &size) == 2 && size == 65, "130 features make two chunks");
+    ok(decoder_overlap_chunks(f, order, &size) == 2 && size == 65, "130 features make two chunks");
     fit_free(f);
     check_gradient("two chunks", &o);
 }
@@ -971,7 +971,7 @@ static uint64_t run_threads(const struct fit_options *o, int threads)
 static void check_threads(const char *kind)
 {
     struct fit_options o = options(kind, true, 20, 150);
-    o.enc_layers = o.kind->uses & USES_LAYERS ? 2 : 1;
+    o.enc_layers = o.kind->accepts & USES_LAYERS ? 2 : 1;
     o.aux_k = 8;
     o.aux_weight = 0.1;
     for (int more = 0; more < 2; more++) {
@@ -1129,9 +1129,9 @@ int main(void)
         check_threads(all[i]);
         for (int apply = 0; apply < 2; apply++) {
             check_export(all[i], apply, false, 1, 0);
-            for (int inner = 0; kind_find(all[i])->uses & USES_LAYERS && inner < 3; inner++)
+            for (int inner = 0; kind_find(all[i])->accepts & USES_LAYERS && inner < 3; inner++)
                 check_export(all[i], apply, false, 3, inner);
-            if (kind_find(all[i])->uses & USES_NORM_WEIGHT)
+            if (kind_find(all[i])->accepts & USES_NORM_WEIGHT)
                 check_export(all[i], apply, true, 1, 0);
         }
     }

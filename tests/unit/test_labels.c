@@ -1,7 +1,7 @@
 /* test_labels: files that name features, good and bad. */
 /* SPDX-License-Identifier: MIT */
-#include "tools/labels.h"
-#include "ground/err.h"
+#include "base/err.h"
+#include "cli/labels.h"
 #include "tap.h"
 
 #include <string.h>

@@ -1,9 +1,9 @@
 /* Dense matrices in double against plain loops: products, eigenvectors, whitening, moments joined batch by batch. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/err.h"
-#include "ground/mem.h"
-#include "ground/par.h"
-#include "ground/rng.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/par.h"
+#include "base/rng.h"
 #include "maths/blas.h"
 #include "maths/linalg.h"
 #include "tap.h"
@@ -137,10 +137,10 @@ static void check_moments(size_t n, size_t d, double away)
                 want[i * d + j] += (x[r * d + i] - want_mean[i]) * (x[r * d + j] - want_mean[j]) / (double)n;
     for (size_t from = 0; from < n;) {
         size_t some = 1 + rng_below(&rng, 1500), rows = n - from < some ? n - from : some;
-        moments_add(&m, x + from * d, rows);
+        linalg_moments_add(&m, x + from * d, rows);
         from += rows;
     }
-    moments_covariance(&m, cov);
+    linalg_moments_covariance(&m, cov);
     ok(count == (double)n, "%zu rows of %zu counted", n, d);
     is_near(furthest(mean, want_mean, d), 0, 1e-11 * (1 + away), "their mean");
     is_near(furthest(cov, want, d * d), 0, 1e-9, "their covariance");

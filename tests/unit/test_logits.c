@@ -1,8 +1,8 @@
 /* logits against the same sums in long double, for rows of every small width and some large ones: far apart, near, nearly
  * equal, with tokens that f32 has no probability for. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "maths/logits.h"
 #include "tap.h"
 

@@ -1,8 +1,8 @@
 /* test_measure: sums over rows against plain loops in double, whatever the batches and threads; and against closed forms of
  * the orthonormal dictionary, on a grid where they hold to the width of the grid. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/par.h"
-#include "ground/rng.h"
+#include "base/par.h"
+#include "base/rng.h"
 #include "maths/geometry.h"
 #include "maths/measure.h"
 #include "tap.h"

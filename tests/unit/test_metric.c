@@ -1,9 +1,9 @@
 /* metric: what its words mean, and that each gradient is that of its number. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/rng.h"
+#include "base/rng.h"
 #include "small_tokenizer.h"
 #include "tap.h"
-#include "tools/metric.h"
+#include "patch/metric.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* nonlin against libm in double, over the whole range of floats, and rows of every small width. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "maths/nonlin.h"
 #include "tap.h"
 
@@ -134,7 +134,7 @@ static void test_norm(struct rng *r, size_t n, size_t d, double offset)
         gain[j] = (float)rng_normal(r);
         bias[j] = (float)rng_normal(r);
     }
-    nonlin_normalise(out, x, n, d, 1e-5);
+    nonlin_normalize(out, x, n, d, 1e-5);
     nonlin_gain(gained, out, gain, bias, n, d);
     for (size_t i = 0; i < n; i++) {
         double mean = 0, variance = 0;
@@ -151,7 +151,7 @@ static void test_norm(struct rng *r, size_t n, size_t d, double offset)
     }
     is_near(worst, 0, 2e-7, "normalising %zu rows of %zu around %g", n, d, offset);
     is_near(worst_gain, 0, 2e-6, "gain and bias of the same");
-    nonlin_normalise(x, x, n, d, 1e-5);
+    nonlin_normalize(x, x, n, d, 1e-5);
     ok(!memcmp(x, out, n * d * sizeof *x), "the same in place");
     free(x);
     free(out);

@@ -1,7 +1,7 @@
 /* The backward steps of nonlin against finite differences of the forward formulas in double. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "maths/nonlin.h"
 #include "tap.h"
 
@@ -113,14 +113,14 @@ static double normal_sum(const double *x, const float *g, size_t d, double eps)
     return sum;
 }
 
-static void test_normalise(size_t n, size_t d, double eps)
+static void test_normalize(size_t n, size_t d, double eps)
 {
     float *x = mem_alloc(n * d, sizeof *x), *g = mem_alloc(n * d, sizeof *g), *back = mem_alloc(n * d, sizeof *back);
     double *wide = mem_alloc(d, sizeof *wide), worst = 0;
     fill(x, n * d, 2);
     fill(g, n * d, 1);
     memcpy(back, g, n * d * sizeof *g);
-    nonlin_normalise_back(back, x, n, d, eps);
+    nonlin_normalize_back(back, x, n, d, eps);
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < d; j++)
             wide[j] = x[i * d + j];
@@ -178,10 +178,10 @@ int main(void)
     test_softmax(5, 5, 1);
     test_softmax(7, 40, 34);
     test_softmax(0, 3, 1);
-    test_normalise(1, 1, 1e-5);
-    test_normalise(4, 24, 1e-5);
-    test_normalise(3, 33, 0.1);
-    test_normalise(0, 8, 1e-5);
+    test_normalize(1, 1, 1e-5);
+    test_normalize(4, 24, 1e-5);
+    test_normalize(3, 33, 0.1);
+    test_normalize(0, 8, 1e-5);
     test_rotate();
     return done_testing();
 }

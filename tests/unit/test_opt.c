@@ -1,6 +1,6 @@
 /* test_opt: numbers in full, and what a command line leaves behind. Misuse, which exits, is tests/cases/options.t. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/opt.h"
+#include "base/opt.h"
 #include "tap.h"
 
 #include <stdlib.h>

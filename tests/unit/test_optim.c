@@ -1,7 +1,7 @@
 /* Adam and the schedules against their formulas in double; the statistics of rows against plain loops. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "maths/optim.h"
 #include "maths/stats.h"
 #include "tap.h"
@@ -18,14 +18,14 @@ static void check_adam(struct rng *r, size_t n, double beta1)
         wp[i] = p[i] = (float)rng_normal(r);
     for (uint64_t t = 1; t <= 50; t++) {
         double lr = 1e-2 / (double)t;
-        struct adam a = adam_step(lr, beta1, 0.999, 1e-8, t);
+        struct adam a = optim_adam_step(lr, beta1, 0.999, 1e-8, t);
         for (size_t i = 0; i < n; i++) {
             g[i] = t % 3 == 0 ? 0 : (float)rng_normal(r);       /* idle rows move too */
             wm[i] = beta1 * wm[i] + (1 - beta1) * g[i];
             wv[i] = 0.999 * wv[i] + 0.001 * g[i] * g[i];
             wp[i] -= lr * (wm[i] / (1 - pow(beta1, (double)t))) / (sqrt(wv[i] / (1 - pow(0.999, (double)t))) + 1e-8);
         }
-        adam_row(&a, p, m, v, g, n);
+        optim_adam_row(&a, p, m, v, g, n);
     }
     for (size_t i = 0; i < n; i++)
         worst = fmax(worst, fabs(p[i] - wp[i]));
@@ -41,15 +41,15 @@ static void check_adam(struct rng *r, size_t n, double beta1)
 
 static void check_schedule(void)
 {
-    is_near(schedule_factor(0, 0, 0, 0), 1, 0, "no schedule");
-    is_near(schedule_factor(0, 4, 0, 0), 0.25, 1e-15, "warmup begins above 0");
-    is_near(schedule_factor(3, 4, 0, 0), 1, 0, "and has ended after its steps");
-    is_near(schedule_factor(79, 0, 0.2, 100), 1, 0, "constant before the decay");
-    is_near(schedule_factor(80, 0, 0.2, 100), 1, 0, "decay begins from the full value");
-    is_near(schedule_factor(90, 0, 0.2, 100), 0.5, 1e-15, "half way down");
-    is_near(schedule_factor(99, 0, 0.2, 100), 0.05, 1e-15, "the last step is the last above 0");
-    is_near(schedule_factor(100, 0, 0.2, 100), 0, 0, "0 behind the last step");
-    is_near(schedule_factor(1000000, 0, 0.2, 0), 1, 0, "no decay towards an unknown end");
+    is_near(optim_schedule_factor(0, 0, 0, 0), 1, 0, "no schedule");
+    is_near(optim_schedule_factor(0, 4, 0, 0), 0.25, 1e-15, "warmup begins above 0");
+    is_near(optim_schedule_factor(3, 4, 0, 0), 1, 0, "and has ended after its steps");
+    is_near(optim_schedule_factor(79, 0, 0.2, 100), 1, 0, "constant before the decay");
+    is_near(optim_schedule_factor(80, 0, 0.2, 100), 1, 0, "decay begins from the full value");
+    is_near(optim_schedule_factor(90, 0, 0.2, 100), 0.5, 1e-15, "half way down");
+    is_near(optim_schedule_factor(99, 0, 0.2, 100), 0.05, 1e-15, "the last step is the last above 0");
+    is_near(optim_schedule_factor(100, 0, 0.2, 100), 0, 0, "0 behind the last step");
+    is_near(optim_schedule_factor(1000000, 0, 0.2, 0), 1, 0, "no decay towards an unknown end");
 }
 
 static void check_spread(struct rng *r, size_t n, size_t d)
@@ -62,17 +62,17 @@ static void check_spread(struct rng *r, size_t n, size_t d)
         want[i % d] += x[i] / (double)n;
     for (size_t i = 0; i < n * d; i++)
         about += (x[i] - want[i % d]) * (x[i] - want[i % d]);
-    struct spread s = spread_new(d);
-    spread_add(&s, x, n / 3, 2);
-    spread_add(&s, x + n / 3 * d, n - n / 3, 2);
-    is_near(spread_about_mean(&s), 4 * about, 1e-9 * about, "spread of %zu rows of %zu, scaled by 2", n, d);
+    struct spread s = stats_new(d);
+    stats_add(&s, x, n / 3, 2);
+    stats_add(&s, x + n / 3 * d, n - n / 3, 2);
+    is_near(stats_about_mean(&s), 4 * about, 1e-9 * about, "spread of %zu rows of %zu, scaled by 2", n, d);
     stats_mean(x, n, d, mean);
     for (size_t j = 0; j < d; j++)
         worst = fmax(worst, fabs(mean[j] - want[j]));
     is_near(worst, 0, 1e-6, "mean");
-    spread_reset(&s);
-    is_near(spread_about_mean(&s), 0, 0, "nothing after a reset");
-    spread_free(&s);
+    stats_reset(&s);
+    is_near(stats_about_mean(&s), 0, 0, "nothing after a reset");
+    stats_free(&s);
     free(x);
     free(mean);
     free(want);

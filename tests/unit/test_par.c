@@ -1,6 +1,6 @@
 /* test_par: every piece once, whatever their number and the number of threads; workers are told apart. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/par.h"
+#include "base/par.h"
 #include "tap.h"
 
 #include <stdatomic.h>

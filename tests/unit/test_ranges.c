@@ -1,6 +1,6 @@
 /* test_ranges: the one grammar of lists and ranges. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/ranges.h"
+#include "base/ranges.h"
 #include "tap.h"
 
 #include <stdio.h>

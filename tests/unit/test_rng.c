@@ -1,6 +1,6 @@
 /* test_rng: the published generator, streams apart, and distributions with the moments they should have. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/rng.h"
+#include "base/rng.h"
 #include "tap.h"
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* test_rowmix: a shuffle gives out every row once, with all that belongs to it, in an order that each seed makes anew and
  * that is equally likely to be any; in memory, through the file, and through parts of parts. */
 /* SPDX-License-Identifier: MIT */
-#include "data/pick.h"
+#include "data/batch_select.h"
 #include "data/rowmix.h"
 #include "tap.h"
 
@@ -95,7 +95,7 @@ static size_t mix(enum stream_kind kind, uint32_t n, uint64_t seed, uint64_t win
             order[at++] = which;
         }
         if (r)
-            batch_unpick(&out);
+            batch_select_free(&out);
     }
     rowmix_free(m);
     free(seen);

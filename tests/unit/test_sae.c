@@ -1,8 +1,8 @@
 /* Encoding: the codes are those of vec_dot, feature by feature, bit for bit, however the rows are batched. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/rng.h"
-#include "kinds/kind.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "dict/kind.h"
 #include "kinds/kinds.h"
 #include "maths/blas.h"
 #include "maths/vec.h"

@@ -1,11 +1,11 @@
 /* Dictionaries as files: what is written comes back, damage and misfits are refused, files of other tools load. */
 /* SPDX-License-Identifier: MIT */
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "data/safetensors.h"
+#include "dict/kind.h"
 #include "files/saefile.h"
-#include "ground/io.h"
-#include "ground/mem.h"
-#include "ground/rng.h"
-#include "kinds/kind.h"
 #include "kinds/kinds.h"
 #include "tap.h"
 

@@ -1,7 +1,7 @@
 /* safetensors: files built here from readable headers, good ones and every kind of bad one; and writing. */
 /* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
 #include "data/safetensors.h"
-#include "ground/mem.h"
 #include "tap.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Every row comes out once, in an order that is random and follows from the seed. */
 /* SPDX-License-Identifier: MIT */
+#include "base/mem.h"
 #include "data/shuffle.h"
-#include "ground/mem.h"
 #include "tap.h"
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* Codes, their sums and their transpose against plain loops, on random shapes with 0 and 1 among them. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "maths/sparse.h"
 #include "maths/vec.h"
 #include "tap.h"
@@ -63,7 +63,7 @@ static void check_decode(struct rng *r, size_t n, size_t m, size_t d, int with_b
 static void check_columns(struct rng *r, size_t n, size_t m)
 {
     struct codes c = random_codes(r, n, m, 0.4);
-    struct columns k = { .start = NULL };
+    struct codes_by_feature k = { .start = NULL };
     int order = 1, pairs = 1, complete;
     codes_columns(&c, &k);
     complete = k.start[0] == 0 && k.start[m] == c.ptr[n];

@@ -2,7 +2,7 @@
  * out before the error must be a beginning of the truth. Also slices, columns that travel, and numbers that are not finite. */
 /* SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
-#include "data/pick.h"
+#include "data/batch_select.h"
 #include "data/stream.h"
 #include "tap.h"
 
@@ -77,7 +77,7 @@ static int dump(const char *path, char *to, size_t most, bool columns)
     *to = 0;
     if (!s)
         return -1;
-    s->most = most;
+    s->max_rows = most;
     while ((r = stream_next(s, &b)) > 0)
         for (size_t i = 0; i < b.n; i++) {
             size_t len;
@@ -236,10 +236,10 @@ static void slices(enum stream_kind kind)
         ok(r == 0 && dump("raw", got, most, false) == 0 && !strcmp(whole, got), "in slices of %zu: the same rows", most);
     struct stream_in *s = stream_open("raw");
     struct batch b, kept;
-    s->most = 2;
+    s->max_rows = 2;
     ok(stream_next(s, &b) == 1 && b.n == 2 && batch_column(&b, "whole") && batch_column(&b, "mine")->shape[0] == 2,
        "columns of the batch as a whole go with its first rows");
-    batch_keep(&kept, &b);
+    batch_select_keep(&kept, &b);
     ok(stream_next(s, &b) == 1 && b.n == 1 && !batch_column(&b, "whole") && !memcmp(batch_column(&b, "mine")->data, "ijkl", 4),
        "and not with the others; those of rows with theirs");
     ok(b.text_end[0] == 2 && batch_column(&b, "text")->shape[0] == 2 && (kind == STREAM_ACTS ||
@@ -251,7 +251,7 @@ static void slices(enum stream_kind kind)
     ok(kept.n == 2 && kept.pos[1] == 2 && kept.text_end[1] == 3 && !memcmp(kept.text, "ab\n", 3) &&
        !memcmp(batch_column(&kept, "mine")->data, "abcdefgh", 8) && (kind == STREAM_ACTS ? kept.x[3] == 4 : kept.val[1] == 2),
        "a batch that is kept outlives the next read");
-    batch_unkeep(&kept);
+    batch_select_keep_free(&kept);
     stream_close(s);
 }
 
@@ -262,7 +262,7 @@ static void picks(enum stream_kind kind)
     write_stream("raw", 0, kind);
     struct stream_in *s = stream_open("raw");
     int r = stream_next(s, &b);
-    batch_pick(&out, &b, rows, 3);
+    batch_select(&out, &b, rows, 3);
     const uint32_t *end = batch_column(&out, "text_end")->data, *position = batch_column(&out, "pos")->data;
     ok(r == 1 && out.n == 3 && end[0] == 2 && end[1] == 4 && end[2] == 6 && !memcmp(batch_column(&out, "text")->data, "cdabcd", 6) &&
        position[0] == 1 && position[1] == 1 && !memcmp(batch_column(&out, "mine")->data, "ijklabcdijkl", 12) &&
@@ -277,10 +277,10 @@ static void picks(enum stream_kind kind)
            !memcmp(batch_column(&out, "idx")->data, (uint32_t[]){ 1, 0, 4, 1 }, 16) &&
            !memcmp(batch_column(&out, "val")->data, (float[]){ 0.25f, 1.5f, 2, 0.25f }, 16), "their codes");
     }
-    batch_unpick(&out);
-    batch_pick(&out, &b, rows, 0);
+    batch_select_free(&out);
+    batch_select(&out, &b, rows, 0);
     ok(out.n == 0 && batch_column(&out, "text")->shape[0] == 0, "no rows at all");
-    batch_unpick(&out);
+    batch_select_free(&out);
     stream_close(s);
 }
 

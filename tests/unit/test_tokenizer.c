@@ -1,10 +1,10 @@
 /* Token ids worked out by hand, the classes of characters, refusals; and ids that depend neither on how a document was
  * cut in pieces nor on how the merges are searched. */
 /* SPDX-License-Identifier: MIT */
-#include "model/tokenizer.h"
-#include "ground/mem.h"
-#include "ground/rng.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "model/bpe.h"
+#include "model/tokenizer.h"
 #include "model/unicode.h"
 #include "small_tokenizer.h"
 #include "tap.h"

@@ -1,12 +1,12 @@
 /* Rows with known truth against closed forms: directions and their cosines, frequencies, joint frequencies, moments of
  * the coefficients, interference. Statistical limits are 5 standard errors of what is counted. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/mem.h"
-#include "ground/par.h"
+#include "base/mem.h"
+#include "base/par.h"
 #include "maths/vec.h"
 #include "tap.h"
 #include "toy/tally.h"
-#include "toy/toy_inside.h"
+#include "toy/toy_internal.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

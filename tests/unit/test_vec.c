@@ -1,6 +1,6 @@
 /* vec against loops in double, lengths 0 and 1 and around the block borders included, at odd alignments. */
 /* SPDX-License-Identifier: MIT */
-#include "ground/rng.h"
+#include "base/rng.h"
 #include "maths/vec.h"
 #include "tap.h"
 
@@ -70,20 +70,20 @@ static void test_elementwise(struct rng *r)
     }
 }
 
-static void test_normalise(struct rng *r)
+static void test_normalize(struct rng *r)
 {
     fill(r, x, 100);
     double norm = 0, after = 0;
     for (int i = 0; i < 100; i++)
         norm += (double)x[i] * x[i];
-    is_near(vec_normalise(x, 100, 1e-8f), sqrt(norm), 1e-5, "the norm it had");
+    is_near(vec_normalize(x, 100, 1e-8f), sqrt(norm), 1e-5, "the norm it had");
     for (int i = 0; i < 100; i++)
         after += (double)x[i] * x[i];
     is_near(after, 1, 1e-6, "unit length afterwards");
     float tiny[2] = { 3e-4f, 4e-4f }, zero[2] = { 0, 0 };
-    is_near(vec_normalise(tiny, 2, 1e-2f), 5e-4, 1e-9, "a short vector's norm");
+    is_near(vec_normalize(tiny, 2, 1e-2f), 5e-4, 1e-9, "a short vector's norm");
     is_near(tiny[0], 3e-2, 1e-8, "is divided by the floor");
-    ok(vec_normalise(zero, 2, 1e-8f) == 0 && zero[0] == 0 && zero[1] == 0, "zero stays zero");
+    ok(vec_normalize(zero, 2, 1e-8f) == 0 && zero[0] == 0 && zero[1] == 0, "zero stays zero");
 }
 
 static void test_finite(struct rng *r)
@@ -111,7 +111,7 @@ int main(void)
     rng_seed(&r, 1, 0);
     test_dots(&r);
     test_elementwise(&r);
-    test_normalise(&r);
+    test_normalize(&r);
     test_finite(&r);
     return done_testing();
 }
