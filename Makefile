@@ -7,7 +7,7 @@ mandir  ?= $(prefix)/share/man
 BUILD   ?= build
 BIN     ?= bin
 
-VERSION  := 0.1.0
+VERSION  := 0.2.0
 LIBS     := openblas libzstd jansson libutf8proc libdeflate nettle
 # msgpack-c changed the name of its package in version 6.
 MSGPACK   = $(shell pkg-config --exists msgpack-c && echo msgpack-c || echo msgpack)
