@@ -19,7 +19,7 @@ my @wide = grep { $flags =~ / $_->[1] / && lc $_->[0] ne lc $core }
 my @cores = ('Prescott', @wide ? $wide[0][0] : ());
 for my $other (@cores) {
     local $ENV{OPENBLAS_CORETYPE} = $other;
-    for my $unit (qw(blas linalg nonlin fista cosine geometry measure sae fit kinds whole)) {
+    for my $unit (qw(blas linalg nonlin lasso cosine geometry measure sae fit kinds components)) {
         my ($code, $out, $err) = tool("$ENV{BUILD}/tests/unit/test_$unit");
         is($code, 0, "test_$unit under $other") or diag(join("\n", grep { /^not ok/ } split /\n/, $out), $err);
     }
