@@ -247,7 +247,7 @@ static void slices(enum stream_kind kind)
        "offsets begin at 0 again");
     size_t len;
     const uint8_t *label = column_text(&b, batch_column(&b, "label"), 0, &len);
-    ok(len == 5 && !memcmp(label, LABEL + 3, 5) && batch_column(&b, "label")->shape[0] == 5, "a text column likewise");
+    ok(len == 5 && !memcmp(label, &LABEL[3], 5) && batch_column(&b, "label")->shape[0] == 5, "a text column likewise");
     ok(kept.n == 2 && kept.pos[1] == 2 && kept.text_end[1] == 3 && !memcmp(kept.text, "ab\n", 3) &&
        !memcmp(batch_column(&kept, "mine")->data, "abcdefgh", 8) && (kind == STREAM_ACTS ? kept.x[3] == 4 : kept.val[1] == 2),
        "a batch that is kept outlives the next read");
@@ -269,7 +269,7 @@ static void picks(enum stream_kind kind)
        !batch_column(&out, "whole"), "rows 2, 0, 2: text, positions, a column of ours; none of the batch as a whole");
     size_t len;
     const uint8_t *label = column_text(&out, batch_column(&out, "label"), 2, &len);
-    ok(batch_column(&out, "label")->shape[0] == 13 && len == 5 && !memcmp(label, LABEL + 3, 5), "and a text column");
+    ok(batch_column(&out, "label")->shape[0] == 13 && len == 5 && !memcmp(label, &LABEL[3], 5), "and a text column");
     if (kind == STREAM_ACTS) {
         ok(!memcmp(batch_column(&out, "x")->data, (float[]){ x[4], x[5], x[0], x[1], x[4], x[5] }, 24), "their numbers");
     } else {
