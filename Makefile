@@ -86,6 +86,8 @@ RUN    = BIN="$(abspath $(BIN))" BUILD="$(abspath $(BUILD))" perl tests/run $(if
 T_UNIT = $(filter $(T:%=$(BUILD)/tests/unit/test_%) $(T:%=$(BUILD)/tests/unit/%),$(UNIT))
 test: all $(if $(T),$(T_UNIT),$(UNIT)) $(BUILD)/inject.so    ## the suite; ends with `N passed, N failed` (T="patch topk" V=1 KEEP=1)
 	$(RUN) $(or $(T),$(UNIT) $(TESTS))
+units: all $(UNIT)                      ## the unit tests alone
+	$(RUN) $(UNIT)
 check: all $(UNIT)                      ## in a minute: the unit tests, and how the source is built
 	$(RUN) $(UNIT) tests/house
 
@@ -171,7 +173,7 @@ clean:                                  ## remove what was built
 help:                                   ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all deps deps-dev demo test check levels arithmetic bench readme compdb debug sanitize tsan coverage lint install \
+.PHONY: all deps deps-dev demo test units check levels arithmetic bench readme compdb debug sanitize tsan coverage lint install \
         uninstall clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
