@@ -1,6 +1,6 @@
 /* err: the one sentence that says what went wrong, and the exit status it earns.
  *
- * Library functions that fail return -1 and leave a sentence here; only mem, opt, tool and main() exit.
+ * Library functions that fail return -1 and leave a sentence here; only mem, end, opt, tool and main() exit.
  * The sentence is about the user's file ("record 1041: 3 rows claimed, 2 present"), lower case, one line;
  * whoever knows the file's name puts it in front with err_in(). Each thread has its own sentence. */
 /* SPDX-License-Identifier: MIT */
